@@ -1,0 +1,1 @@
+"""The vocabulary of the service; imports nothing else of it."""

@@ -1,0 +1,1 @@
+"""How telemetry goes out: OTLP over HTTP and gRPC, or lines on a terminal."""

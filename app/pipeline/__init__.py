@@ -1,0 +1,1 @@
+"""What happens between the door and the destination: admission, batching, retry, dispatch."""

@@ -1,0 +1,1 @@
+"""Where acknowledged telemetry waits: in memory, or on disk through crashes and power cuts."""

@@ -1,0 +1,1 @@
+"""How telemetry comes in: OTLP over gRPC and HTTP."""
