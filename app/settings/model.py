@@ -1,0 +1,253 @@
+"""Every knob of the service: a section for each component, with its units and defaults.
+
+A section is frozen and holds plain values: durations are seconds, sizes are bytes. Sections made in Python
+(`QueueSettings(wait=0.5)`) read neither the environment nor a file; `app.settings.load` does.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.core.request import Signal
+from app.settings.units import Duration, Size
+
+__all__ = [
+    "DISK_RESERVE",
+    "ExporterSettings",
+    "HealthSettings",
+    "LoggingSettings",
+    "MetricsSettings",
+    "QueueSettings",
+    "RetrySettings",
+    "ServerSettings",
+    "Settings",
+    "ShutdownSettings",
+    "TlsSettings",
+    "TracingSettings",
+]
+
+_KiB = 1 << 10
+_MiB = 1 << 20
+
+DISK_RESERVE = 16 * _MiB
+"""What a queue on disk keeps free of `queue.max_bytes`, so that a full one can still take acknowledgements."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+def _whole(value: object) -> object:
+    """Let ``1e+06`` be a whole number, because Helm writes large ones so."""
+    if isinstance(value, str) and "e" in value.lower():
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if number.is_integer() else value
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _level(value: object) -> object:
+    lowered = _lower(value)
+    return "warning" if lowered == "warn" else lowered
+
+
+def _log_format(value: object) -> object:
+    """Without a choice: for people on a terminal, for machines elsewhere."""
+    if value is None:
+        return "text" if sys.stderr.isatty() else "json"
+    return _lower(value)
+
+
+def _header_names(value: object) -> object:
+    """Header names are lower case from here on: gRPC asks for it, HTTP does not mind."""
+    if isinstance(value, Mapping):
+        return {str(name).strip().lower(): text for name, text in value.items()}
+    return value
+
+
+Port = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=65535)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+PositiveDuration = Annotated[Duration, Field(gt=0)]
+PositiveSize = Annotated[Size, Field(gt=0)]
+Headers = Annotated[dict[str, str], BeforeValidator(_header_names)]
+
+
+class ServerSettings(_Section):
+    """What receives telemetry."""
+
+    host: Annotated[str, Field(min_length=1)] = Field(
+        "0.0.0.0", description='The address of both servers; "::" is both families.'
+    )
+    port: Port = Field(8080, description="OTLP/HTTP and /health; 0 is any free port.")
+    grpc_port: Port = Field(4317, description="OTLP/gRPC; 0 is any free port.")
+    max_request_size: PositiveSize = Field(16 * _MiB, description="The largest request, compressed and inflated.")
+    max_json_size: PositiveSize = Field(4 * _MiB, description="The largest JSON request, compressed and inflated.")
+    max_inflight_bytes: PositiveSize = Field(64 * _MiB, description="What all HTTP requests together may hold at once.")
+    max_connections: Count = Field(1000, description="Open connections, for each of the two servers.")
+    max_concurrent_streams: Count = Field(32, description="Requests at once on a gRPC connection.")
+    header_timeout: PositiveDuration = Field(10, description="How long an HTTP client may take to send its headers.")
+    body_timeout: PositiveDuration = Field(30, description="How long an HTTP client may take to send a body.")
+    max_connection_age: PositiveDuration = Field(
+        300, description="When a connection is closed in friendship (jittered), so that new pods get their share."
+    )
+
+
+class TlsSettings(_Section):
+    """TLS towards the destination."""
+
+    ca_file: Path | None = Field(None, description="PEM of the authorities to trust; null: those of the system.")
+    cert_file: Path | None = Field(None, description="PEM of the client's certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="PEM of the key of `cert_file`.")
+
+
+class RetrySettings(_Section):
+    """How long to wait before what failed is sent again."""
+
+    initial_interval: PositiveDuration = Field(1, description="The first wait.")
+    max_interval: PositiveDuration = Field(30, description="The longest wait.")
+    multiplier: Annotated[float, Field(ge=1)] = Field(1.5, description="How much longer each wait is than the last.")
+    max_hint: PositiveDuration = Field(300, description="How long a destination may ask us to wait (Retry-After).")
+
+
+class ExporterSettings(_Section):
+    """What delivers telemetry."""
+
+    endpoint: str = Field(
+        "http://localhost:4318",
+        description="The destination's base URL; for gRPC also `host:port`, which like http:// is without TLS.",
+    )
+    traces_endpoint: str | None = Field(None, description="Where traces go instead, used as it is.")
+    metrics_endpoint: str | None = Field(None, description="Where metrics go instead, used as it is.")
+    logs_endpoint: str | None = Field(None, description="Where logs go instead, used as it is.")
+    timeout: PositiveDuration = Field(30, description="How long one attempt may take.")
+    batch_size: Count = Field(1000, description="How many items set off a batch.")
+    batch_timeout: Duration = Field(0.2, description="How long the first item waits for others.")
+    max_batch_bytes: PositiveSize = Field(3584 * _KiB, description="The largest batch, before compression.")
+    protocol: Literal["http/protobuf", "grpc", "console"] = Field(
+        "http/protobuf", description="How to speak to the destination; console prints."
+    )
+    compression: Literal["none", "gzip", "zstd"] = Field("gzip", description="Of batches; zstd over HTTP only.")
+    headers: Headers = Field({}, description="Sent with every request.", repr=False)
+    headers_file: Path | None = Field(
+        None, description="Headers from a file, over those of `headers`; read again when it changes."
+    )
+    concurrency: Count = Field(10, description="Batches under way at once.")
+    tls: TlsSettings = TlsSettings()
+    retry: RetrySettings = RetrySettings()
+
+    def endpoint_for(self, signal: Signal) -> str:
+        """The URL to post `signal` to, or for gRPC the target to dial, as ``host:port``."""
+        own = self._own(signal)
+        if self.protocol == "grpc":
+            url = urlsplit(_with_scheme(own or self.endpoint))
+            return url.netloc.rpartition("@")[2] if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
+        return own or self.endpoint.rstrip("/") + signal.path
+
+    def secure(self, signal: Signal) -> bool:
+        """Whether `signal` goes out over TLS."""
+        return urlsplit(_with_scheme(self._own(signal) or self.endpoint)).scheme == "https"
+
+    def _own(self, signal: Signal) -> str | None:
+        own: dict[Signal, str | None] = {
+            Signal.TRACES: self.traces_endpoint,
+            Signal.METRICS: self.metrics_endpoint,
+            Signal.LOGS: self.logs_endpoint,
+        }
+        return own[signal]
+
+
+def _with_scheme(endpoint: str) -> str:
+    return endpoint if "://" in endpoint else f"http://{endpoint}"
+
+
+class QueueSettings(_Section):
+    """What keeps telemetry until it is delivered."""
+
+    storage: Annotated[Literal["disk", "memory"], BeforeValidator(_lower)] = Field(
+        "disk", description="disk survives the process and the machine, memory survives nothing."
+    )
+    directory: Path = Field(Path("data/queue"), description="Where a queue on disk lives.")
+    max_bytes: PositiveSize = Field(768 * _MiB, description="The bound of the file of a queue on disk.")
+    memory_bytes: Size = Field(64 * _MiB, description="What is also kept in memory; the bound of a queue in memory.")
+    wait: Duration = Field(1, description="How long a request waits for room before it is refused.")
+    max_age: PositiveDuration | None = Field(None, description="Drop what is older; null: nothing is dropped for age.")
+    acknowledge: Annotated[Literal["stored", "delivered"], BeforeValidator(_lower)] = Field(
+        "stored", description="Answer a client when its data is stored, or only when the destination has it."
+    )
+
+
+class TracingSettings(_Section):
+    """The service's own traces."""
+
+    enabled: bool = Field(False, description="Must be false.")
+
+
+class LoggingSettings(_Section):
+    """The service's own log, on standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = Field(
+        "info", description="The least that is logged."
+    )
+    format: Annotated[Literal["json", "text"], BeforeValidator(_log_format)] = Field(
+        default_factory=lambda: "text" if sys.stderr.isatty() else "json",
+        description="null: text on a terminal, otherwise json.",
+    )
+
+
+class MetricsSettings(_Section):
+    """The admin port: metrics and health."""
+
+    enabled: bool = Field(True, description="Whether metrics are served; health always is.")
+    port: Port = Field(9090, description="The admin port; 0 is any free port.")
+    path: Annotated[str, Field(pattern=r"^/[^\s?#]*$")] = Field("/metrics", description="Where metrics are served.")
+
+
+class HealthSettings(_Section):
+    """What the probes are told."""
+
+    unready_when_full: bool = Field(False, description="Whether a full queue makes the service unready.")
+
+
+class ShutdownSettings(_Section):
+    """How the service ends."""
+
+    delay: Duration = Field(5, description="How long to go on accepting while endpoints update.")
+    grace: Duration = Field(25, description="How long delivering the rest of the queue may take.")
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    server: ServerSettings = ServerSettings()
+    exporter: ExporterSettings = ExporterSettings()
+    queue: QueueSettings = QueueSettings()
+    tracing: TracingSettings = TracingSettings()
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    metrics: MetricsSettings = MetricsSettings()
+    health: HealthSettings = HealthSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands over: it reads the sources, because it has to know where each value came from."""
+        return (init_settings,)
