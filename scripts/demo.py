@@ -1,0 +1,174 @@
+"""What scripts/demo runs: the service as a process with a console behind it, and a shop that sends to it."""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import FrameType
+
+from scripts import checkout
+
+COMMAND = str(Path(sys.executable).with_name("otlp-service"))
+SECONDS = 30.0
+"""How long any one step may take."""
+
+
+class DemoError(Exception):
+    """A step did not do what it should."""
+
+
+class Stopped(BaseException):
+    """Ctrl-C, or a signal that asks us to end."""
+
+
+class Service:
+    """``otlp-service serve``; what it prints is shown and remembered."""
+
+    def __init__(self, environment: Mapping[str, str], admin_port: int) -> None:
+        self._admin_port = admin_port
+        self._printed: list[str] = []
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            [COMMAND, "serve"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is for us: a second signal would cut the drain short
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not self._ready():
+            if self._process.poll() is not None:
+                raise DemoError(f"the service ended with {self._process.returncode} before it was ready")
+            if time.monotonic() > deadline:
+                raise DemoError(f"the service was not ready after {SECONDS:.0f} s")
+            time.sleep(0.05)
+
+    def wait_until_printed(self, texts: tuple[str, ...]) -> None:
+        def missing() -> list[str]:
+            printed = "".join(self._printed)
+            return [text for text in texts if text not in printed]
+
+        with self._news:
+            if not self._news.wait_for(lambda: not missing(), SECONDS):
+                raise DemoError(f"the service did not print {', '.join(missing())}")
+
+    def wait(self) -> None:
+        """Return when it ends by itself, which it should not."""
+        self._process.wait()
+        raise DemoError(f"the service ended with {self._process.returncode}")
+
+    def stop(self) -> int:
+        """Drain it; returns its exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise DemoError(f"the service did not end within {SECONDS:.0f} s of SIGTERM") from None
+        finally:
+            self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        for line in self._process.stdout:
+            print(line, end="", flush=True)
+            with self._news:
+                self._printed.append(line)
+                self._news.notify()
+
+    def _ready(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self._admin_port, timeout=5)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def free_port(preferred: int) -> int:
+    """`preferred` if nothing uses it, otherwise one that nothing uses."""
+    for candidate in (preferred, 0):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(listener.getsockname()[1])
+    raise DemoError("no port is free on 127.0.0.1")
+
+
+def run(directory: Path, *, once: bool) -> None:
+    http, grpc, admin = free_port(8080), free_port(4317), free_port(9090)
+    environment = os.environ | {
+        "OTLP_SERVER__HOST": "127.0.0.1",
+        "OTLP_SERVER__PORT": str(http),
+        "OTLP_SERVER__GRPC_PORT": str(grpc),
+        "OTLP_METRICS__PORT": str(admin),
+        "OTLP_EXPORTER__PROTOCOL": "console",
+        "OTLP_QUEUE__DIRECTORY": str(directory / "queue"),
+        "OTLP_LOGGING__FORMAT": "text",
+        "OTLP_SHUTDOWN__DELAY": "0s",
+        "TMPDIR": str(directory),
+    }
+    service = Service(environment, admin)
+    try:
+        service.wait_until_ready()
+        checkout.send(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}")
+        service.wait_until_printed(checkout.SPANS)
+        print(f"\nAll {len(checkout.SPANS)} spans that were sent were printed. otlp-service health says:", flush=True)
+        subprocess.run([COMMAND, "health"], env=environment, stdin=subprocess.DEVNULL, check=True)
+        if not once:
+            print(
+                f"\nThe service goes on, with OTLP/HTTP on http://127.0.0.1:{http}, OTLP/gRPC on 127.0.0.1:{grpc}"
+                f" and metrics on http://127.0.0.1:{admin}/metrics.\nCtrl-C ends it.",
+                flush=True,
+            )
+            service.wait()
+    except Stopped:
+        print(flush=True)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        code = service.stop()
+    if code:
+        raise DemoError(f"the service ended with {code} instead of 0")
+
+
+def stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end when everything was shown")
+    options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    # What is configured for something else here must not send the demo's spans elsewhere.
+    for name in [name for name in os.environ if name.startswith(("OTEL_", "OTLP_")) or name == "CONFIG_PATH"]:
+        del os.environ[name]
+    try:
+        with tempfile.TemporaryDirectory(prefix="otlp-service-demo-") as directory:
+            run(Path(directory), once=options.once)
+    except (DemoError, subprocess.CalledProcessError) as error:
+        sys.exit(f"scripts/demo: {error}")
+
+
+if __name__ == "__main__":
+    main()
