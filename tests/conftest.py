@@ -1,0 +1,45 @@
+"""What all tests share: a test that needs a program says so, and is left out aloud where the program is missing.
+
+Where CI is set nothing is left out: there a missing program fails its tests.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.collector import find_otelcol, find_rotel
+
+PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
+    "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
+    "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64"),
+    "strace": (lambda: shutil.which("strace"), "strace"),
+}
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(program): runs a program beside the test: " + ", ".join(PROGRAMS))
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("CI"):
+        return
+    missing = {program for program, (find, _) in PROGRAMS.items() if not find()}
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        lacks = missing & {str(mark.args[0]) for mark in item.iter_markers("needs")}
+        config.stash[LEFT_OUT].update(lacks)
+        (left_out if lacks else kept).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for program, count in config.stash[LEFT_OUT].items():
+        terminalreporter.write_line(f"left out: {count} tests that need {PROGRAMS[program][1]}", yellow=True)

@@ -1,0 +1,106 @@
+"""Real collectors that pass on what they get to an OTLP/HTTP endpoint: the OpenTelemetry Collector and rotel."""
+
+import importlib.util
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.ports import free_port
+from tests.support.process import Process
+from tests.support.service import clean_environment
+
+__all__ = ["Collector", "Otelcol", "Rotel", "find_otelcol", "find_rotel"]
+
+_BUILT = Path(__file__).parents[2] / ".tools" / "otelcol"
+
+
+def find_otelcol() -> Path | None:
+    """What OTLP_TEST_COLLECTOR names, whether or not it is there, or what scripts/collector built."""
+    named = os.environ.get("OTLP_TEST_COLLECTOR")
+    if named:
+        return Path(named)
+    return _BUILT if _BUILT.exists() else None
+
+
+def find_rotel() -> Path | None:
+    """The agent in the package rotel, where the package is installed."""
+    spec = importlib.util.find_spec("rotel")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).with_name("rotel-agent")
+
+
+class Collector(Process):
+    """A collector that receives OTLP over both transports. Entering waits until it listens on both."""
+
+    def __init__(self, command: Sequence[str], directory: Path, port: int, grpc_port: int) -> None:
+        super().__init__(command, directory, clean_environment(directory))
+        self._ports = (port, grpc_port)
+        self.http_url = f"http://127.0.0.1:{port}"
+        self.grpc_url = f"http://127.0.0.1:{grpc_port}"
+
+    async def __aenter__(self) -> Self:
+        self.spawn()
+        try:
+            await self.until(self._listens, "listening")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    async def _listens(self) -> bool:
+        return all(_connects(port) for port in self._ports)
+
+
+class Otelcol(Collector):
+    """The OpenTelemetry Collector, built by scripts/collector."""
+
+    def __init__(self, directory: Path, destination: str) -> None:
+        program, port, grpc_port = find_otelcol(), free_port(), free_port()
+        assert program is not None, "scripts/collector builds the collector"
+        protocols = {
+            "http": {"endpoint": f"127.0.0.1:{port}"},
+            "grpc": {"endpoint": f"127.0.0.1:{grpc_port}"},
+        }
+        pipeline = {"receivers": ["otlp"], "exporters": ["otlphttp"]}
+        config = directory / "otelcol.yaml"
+        config.write_text(
+            json.dumps(
+                {
+                    "receivers": {"otlp": {"protocols": protocols}},
+                    "exporters": {"otlphttp": {"endpoint": destination}},
+                    "service": {
+                        "telemetry": {"metrics": {"level": "none"}},
+                        "pipelines": {"traces": pipeline, "metrics": pipeline, "logs": pipeline},
+                    },
+                }
+            )
+        )
+        super().__init__((str(program), "--config", str(config)), directory, port, grpc_port)
+
+
+class Rotel(Collector):
+    """The agent of the PyPI package rotel."""
+
+    def __init__(self, directory: Path, destination: str) -> None:
+        program, port, grpc_port = find_rotel(), free_port(), free_port()
+        assert program is not None, "the development requirements bring rotel, for Linux on x86_64"
+        command = [str(program), "start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]
+        command += ["--otlp-exporter-endpoint", destination]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{port}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
+        super().__init__(command, directory, port, grpc_port)
+
+
+def _connects(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
