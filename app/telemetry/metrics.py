@@ -4,7 +4,7 @@ Every scrape obeys the law, per signal: accepted + recovered = sent + dropped + 
 counter and the queue's own figures change in the same turn of the event loop, and a scrape is one turn.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from app.core.request import Signal
 
-__all__ = ["TRANSPORTS", "Metrics"]
+__all__ = ["TRANSPORTS", "Metrics", "gauge", "gauge_by_signal"]
 
 TRANSPORTS = ("grpc", "http")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -108,6 +108,12 @@ class Metrics:
                 self.request_seconds.labels(signal.value, transport)
                 self.request_bytes.labels(signal.value, transport)
 
+    @staticmethod
+    def total(counter: Counter) -> int:
+        """Return the sum of a counter over all its labels."""
+        samples = (sample for family in counter.collect() for sample in family.samples)
+        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
+
     def at_scrape(self, collect: Callable[[], Iterable[Metric]]) -> None:
         """Add figures that are read when they are asked for; `collect` runs in the scrape's own turn of the loop."""
         self.registry.register(_AtScrape(collect))
@@ -129,7 +135,7 @@ def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def gauge_by_signal(name: str, text: str, values: dict[Signal, float]) -> GaugeMetricFamily:
+def gauge_by_signal(name: str, text: str, values: Mapping[Signal, float]) -> GaugeMetricFamily:
     """A gauge with a value for each signal."""
     family = GaugeMetricFamily(name, text, labels=["signal"])
     for signal, value in values.items():

@@ -1,0 +1,111 @@
+"""What a queue does, whichever way it stores.
+
+Invariants, each with a test of its name for both queues:
+
+- What `append` returned for is leased sooner or later, in order of arrival per signal, until it is settled.
+- What is leased is nobody else's until it is settled or released; a released lease comes back in its old place.
+- `items(signal)` counts what was appended and is not settled, at every moment.
+- A queue that is full refuses, after a moment, and keeps what it has; room is given first come, first served.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from app.core.errors import Refused
+from app.core.request import ExportRequest, Signal
+
+__all__ = ["Committed", "Entry", "Lease", "Queue", "QueueError"]
+
+Committed = Callable[[int], None]
+"""Called with the number of items in the very turn of the event loop in which they become the queue's."""
+
+
+class QueueError(Exception):
+    """The queue cannot be opened, or can no longer keep its promise: the service must not go on."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One appended request. While it is leased its body lives on in the lease's merged request alone."""
+
+    sequence: int
+    items: int
+    size: int
+    received_ns: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Entries that were taken together, and their merge."""
+
+    request: ExportRequest
+    entries: list[Entry]
+
+
+class Queue(Protocol):
+    """Entries of three signals, each signal in order of arrival. Used from one event loop."""
+
+    async def append(self, request: ExportRequest, committed: Committed, *, expect: bool = False) -> int:
+        """Keep `request`; returns its sequence number once it is safe, which for a disk means after an fsync.
+
+        With `expect` the caller will wait for `delivered`.
+
+        Raises:
+            Retryable: there was no room for as long as a client may be kept waiting.
+        """
+
+    async def delivered(self, signal: Signal, sequence: int) -> None:
+        """Wait until a request that was appended with `expect` is settled.
+
+        Raises:
+            Refused: the destination refused it.
+        """
+
+    async def wait(self, signal: Signal, items: int) -> None:
+        """Return when at least `items` items of `signal` wait to be leased."""
+
+    def waiting(self, signal: Signal) -> int:
+        """How many items of `signal` wait to be leased."""
+
+    async def lease(self, signal: Signal, max_bytes: int) -> Lease | None:
+        """Take what waits, oldest first, at most `max_bytes` but always at least one entry; None: nothing waits."""
+
+    def settle(self, lease: Lease, refusal: Refused | None = None) -> None:
+        """The entries of `lease` are delivered, or given up with `refusal`: forget them."""
+
+    def release(self, lease: Lease) -> None:
+        """The entries of `lease` wait again, in their old place."""
+
+    async def expire(self, before_ns: int) -> dict[Signal, int]:
+        """Forget entries that were received before `before_ns` and wait; returns their items by signal."""
+
+    def items(self, signal: Signal) -> int:
+        """Items that wait or are leased."""
+
+    def oldest_ns(self) -> int | None:
+        """When the oldest entry was received, in nanoseconds since the epoch; None when the queue is empty."""
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of `capacity_bytes` is taken."""
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The most that `used_bytes` can be; at it the queue is full."""
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs as long as the queue is open; one that ends by itself has failed, and the service must end."""
+
+    def commit_seconds(self) -> float:
+        """For how long the commit under way has been so, 0 when there is none."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,317 @@
+"""A queue that survives `kill -9` and power loss: what `append` returned for is on the disk.
+
+One commit at a time takes everything that waits, appends and deletes alike, into one transaction and one fsync
+(group commit). Nothing is delayed for it: under load the next group gathers while the last is being synced.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from app.core.clock import Clock
+from app.core.errors import Refused, Retryable
+from app.core.request import ExportRequest, Signal
+from app.queue.contract import Committed, Entry, Lease, QueueError
+from app.queue.outcomes import Outcomes
+from app.queue.record import HEADER_BYTES, DamagedRecord, pack, unpack
+from app.queue.room import Room
+from app.queue.shelf import Shelf
+from app.queue.store import RESERVE_BYTES, Appended, Commit, Store, record_cost
+from app.telemetry.metrics import Metrics
+
+__all__ = ["DiskQueue"]
+
+_log = logging.getLogger(__name__)
+_POSTPONED_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An append on its way to the disk."""
+
+    entry: Entry
+    appended: Appended
+    committed: Committed
+    cost: int
+    kept: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What of one signal is on the disk alone, because memory has no room for it."""
+
+    begins: int | None = None
+    """The first such sequence number; all that follow are on the disk alone too. None: all that waits is at hand."""
+    last: int = 0
+    """The last sequence number that was committed."""
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class DiskQueue:
+    """Entries in a `Store`; the next ones to go, up to `memory_bytes`, are in memory too.
+
+    `memory_bytes` is shared out among the signals, so that one whose destination is away leaves the others theirs.
+    What does not fit is read back when its turn comes.
+    """
+
+    def __init__(
+        self, store: Store, *, max_bytes: int, memory_bytes: int, patience: float, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._room = Room(max_bytes - RESERVE_BYTES, patience)
+        self._memory_bytes = memory_bytes // len(Signal)
+        self._clock = clock
+        self._metrics = metrics
+        self._shelves = {signal: Shelf(signal) for signal in Signal}
+        self._tails = {signal: _Tail() for signal in Signal}
+        self._next_sequence = 1
+        self._found_oldest_ns: int | None = None
+        self._outcomes = Outcomes()
+        self._pending: list[_Pending] = []
+        self._deletes: list[tuple[Signal, int]] = []
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._closing = False
+        self._memory_freed = asyncio.Event()
+        self._commit_began: float | None = None
+        self._broken = False
+        self._writer = ThreadPoolExecutor(1, "queue-writer")
+        self._reader = ThreadPoolExecutor(1, "queue-reader")
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._writer, self._store.open)
+        except QueueError:
+            self._stop_threads()
+            raise
+        self._next_sequence = found.next_sequence
+        self._found_oldest_ns = found.oldest_ns
+        self._room.arrive(0, found.used_bytes)
+        for signal, items in found.items.items():
+            self._metrics.recovered.labels(signal.value).inc(items)
+            if items:
+                self._tails[signal].begins = 0
+                self._tails[signal].last = found.next_sequence - 1
+                self._shelves[signal].count(items)
+                _log.info("recovered %d %s from the queue", items, signal.noun)
+        self.tasks = [asyncio.create_task(self._commit_for_ever(), name="queue commits")]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for committing in self.tasks:
+            if not self._broken:
+                await self._flush(committing)
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
+        self.tasks = []
+        self._store.close()
+        self._stop_threads()
+
+    async def append(self, request: ExportRequest, committed: Committed, *, expect: bool = False) -> int:
+        cost = record_cost(HEADER_BYTES + len(request.body))
+        await self._room.reserve(cost)
+        if self._broken:
+            raise _cannot_store()
+        signal, sequence, now = request.signal, self._next_sequence, self._clock.now_ns()
+        self._next_sequence += 1
+        if expect:
+            self._outcomes.expect(signal, sequence)
+        pending = _Pending(
+            Entry(sequence, request.items, len(request.body), now, request.body),
+            Appended(signal, sequence, pack(signal, request.body, request.items, now)),
+            committed,
+            cost,
+            asyncio.get_running_loop().create_future(),
+        )
+        self._pending.append(pending)
+        self._work.set()
+        await pending.kept
+        return sequence
+
+    async def delivered(self, signal: Signal, sequence: int) -> None:
+        await self._outcomes.wait(signal, sequence)
+
+    async def wait(self, signal: Signal, items: int) -> None:
+        await self._shelves[signal].wait(items)
+
+    def waiting(self, signal: Signal) -> int:
+        return self._shelves[signal].waiting_items
+
+    async def lease(self, signal: Signal, max_bytes: int) -> Lease | None:
+        shelf = self._shelves[signal]
+        while not shelf.ready:
+            if self._tails[signal].begins is None:
+                return None
+            await self._read_tail(signal, max_bytes)
+        return shelf.take(max_bytes)
+
+    def settle(self, lease: Lease, refusal: Refused | None = None) -> None:
+        signal = lease.request.signal
+        self._shelves[signal].forget(lease)
+        self._delete(signal, lease.entries)
+        self._outcomes.settle(signal, (entry.sequence for entry in lease.entries), refusal)
+
+    def release(self, lease: Lease) -> None:
+        self._shelves[lease.request.signal].put_back(lease)
+
+    async def expire(self, before_ns: int) -> dict[Signal, int]:
+        expired = dict.fromkeys(Signal, 0)
+        for signal, shelf in self._shelves.items():
+            while True:
+                entries = shelf.pop_older(before_ns)
+                self._delete(signal, entries)
+                expired[signal] += sum(entry.items for entry in entries)
+                if shelf.ready or self._tails[signal].begins is None:
+                    break
+                await self._read_tail(signal, self._memory_bytes)
+        return expired
+
+    def items(self, signal: Signal) -> int:
+        return self._shelves[signal].items
+
+    def oldest_ns(self) -> int | None:
+        at_hand = [age for shelf in self._shelves.values() if (age := shelf.oldest_ns()) is not None]
+        if self._found_oldest_ns is not None and any(tail.begins == 0 for tail in self._tails.values()):
+            at_hand.append(self._found_oldest_ns)  # recovered, and not read yet
+        return min(at_hand, default=None)
+
+    @property
+    def used_bytes(self) -> int:
+        return self._room.used
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self._room.capacity
+
+    def commit_seconds(self) -> float:
+        """For how long the commit under way has been, 0 when there is none."""
+        return 0.0 if self._commit_began is None else self._clock.monotonic() - self._commit_began
+
+    def _delete(self, signal: Signal, entries: list[Entry]) -> None:
+        self._deletes.extend((signal, entry.sequence) for entry in entries)
+        self._memory_freed.set()
+        self._work.set()
+
+    async def _commit_for_ever(self) -> None:
+        while True:
+            while not self._pending and not self._deletes:
+                self._idle.set()
+                self._work.clear()
+                await self._work.wait()
+            self._idle.clear()
+            group, self._pending = self._pending, []
+            deletes, self._deletes = self._deletes, []
+            try:
+                commit = await self._commit(group, deletes)
+            except Exception as error:
+                self._break_off(group)
+                raise QueueError(f"the queue's disk failed: {error}; nothing more is acknowledged") from error
+            self._keep(group, commit)
+            if commit.postponed:
+                _log.error("the disk under the queue is full; clients are told to come back")
+                self._deletes.extend(deletes)
+                if self._closing:
+                    return  # what is settled will be delivered again: better twice than never
+                await self._clock.sleep(_POSTPONED_SECONDS)
+
+    async def _commit(self, group: list[_Pending], deletes: list[tuple[Signal, int]]) -> Commit:
+        self._commit_began = began = self._clock.monotonic()
+        appends = [pending.appended for pending in group]
+        commit = await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, appends, deletes)
+        self._commit_began = None
+        self._metrics.commit_seconds.observe(self._clock.monotonic() - began)
+        return commit
+
+    def _keep(self, group: list[_Pending], commit: Commit) -> None:
+        """A commit is on the disk: its entries are the queue's from now on."""
+        for pending in group:
+            entry, signal = pending.entry, pending.appended.signal
+            if entry.sequence in commit.refused:
+                self._outcomes.forget(signal, entry.sequence)
+                _fail(pending, Retryable("the queue has no room for a request of this size", reason="queue_full"))
+                continue
+            shelf, tail = self._shelves[signal], self._tails[signal]
+            tail.last = entry.sequence
+            if tail.begins is None:
+                if shelf.held_bytes + entry.size <= self._memory_bytes:
+                    shelf.add((entry,))
+                else:
+                    tail.begins = entry.sequence
+            pending.committed(entry.items)
+            shelf.count(entry.items)
+            if not pending.kept.done():
+                pending.kept.set_result(None)
+        self._room.arrive(sum(pending.cost for pending in group), commit.used_bytes)
+
+    async def _read_tail(self, signal: Signal, max_bytes: int) -> None:
+        """Bring the next entries that are on the disk alone into memory."""
+        shelf, tail = self._shelves[signal], self._tails[signal]
+        async with tail.reading:
+            while shelf.held_bytes and shelf.held_bytes + max_bytes > self._memory_bytes:
+                self._memory_freed.clear()
+                await self._memory_freed.wait()
+            if shelf.ready or tail.begins is None:
+                return  # another reader was first
+            budget = max(self._memory_bytes - shelf.held_bytes, 1)
+            entries, damaged, after = await asyncio.get_running_loop().run_in_executor(
+                self._reader, self._read, signal, tail.begins, budget
+            )
+            # What was committed meanwhile is on the disk alone too.
+            tail.begins = after if after <= tail.last else None
+            shelf.add(entries)
+            self._give_up(signal, damaged)
+
+    def _read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[Entry], list[tuple[int, int]], int]:
+        """Read and check records; returns them, the (sequence, items) of damaged ones, and where to go on."""
+        records, complete = self._store.read(signal, first, max_bytes)
+        entries: list[Entry] = []
+        damaged: list[tuple[int, int]] = []
+        for sequence, raw in records:
+            try:
+                record = unpack(signal, memoryview(raw))
+            except DamagedRecord as error:
+                _log.error("record %d of the queue's %s is damaged and given up: %s", sequence, signal.value, error)
+                damaged.append((sequence, error.items))
+            else:
+                entries.append(Entry(sequence, record.items, len(record.body), record.received_ns, record.body))
+        return entries, damaged, records[-1][0] + 1 if records else first + 1 if complete else first
+
+    def _give_up(self, signal: Signal, damaged: list[tuple[int, int]]) -> None:
+        for sequence, items in damaged:
+            self._shelves[signal].count(-items)
+            self._metrics.dropped.labels(signal.value, "damaged").inc(items)
+            self._deletes.append((signal, sequence))
+            self._work.set()
+
+    async def _flush(self, committing: asyncio.Task[None]) -> None:
+        """Have everything that waits committed: what is settled must not be delivered again after a clean end."""
+        self._closing = True
+        idle = asyncio.create_task(self._idle.wait())
+        await asyncio.wait({idle, committing}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+
+    def _break_off(self, group: list[_Pending]) -> None:
+        self._broken = True
+        for pending in group + self._pending:
+            _fail(pending, _cannot_store())
+        self._pending.clear()
+
+    def _stop_threads(self) -> None:
+        self._writer.shutdown()
+        self._reader.shutdown()
+
+
+def _fail(pending: _Pending, error: Retryable) -> None:
+    if not pending.kept.done():
+        pending.kept.set_exception(error)
+
+
+def _cannot_store() -> Retryable:
+    return Retryable("the queue cannot be written", reason="storage_failed")

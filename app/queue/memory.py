@@ -1,0 +1,105 @@
+"""A queue in memory: cheaper than the disk, and gone with the process."""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from app.core.clock import Clock
+from app.core.errors import Refused
+from app.core.request import ExportRequest, Signal
+from app.queue.contract import Committed, Entry, Lease
+from app.queue.outcomes import Outcomes
+from app.queue.room import Room
+from app.queue.shelf import Shelf
+
+__all__ = ["MemoryQueue"]
+
+_ENTRY_BYTES = 256  # what an entry costs beside its body
+
+
+class MemoryQueue:
+    """Entries up to `max_bytes`, in memory alone."""
+
+    def __init__(self, *, max_bytes: int, patience: float, clock: Clock) -> None:
+        self._room = Room(max_bytes, patience)
+        self._clock = clock
+        self._shelves = {signal: Shelf(signal) for signal in Signal}
+        self._sequence = 0
+        self._outcomes = Outcomes()
+
+    async def append(self, request: ExportRequest, committed: Committed, *, expect: bool = False) -> int:
+        cost = len(request.body) + _ENTRY_BYTES
+        await self._room.reserve(cost)
+        self._sequence += 1
+        if expect:
+            self._outcomes.expect(request.signal, self._sequence)
+        shelf = self._shelves[request.signal]
+        shelf.add((Entry(self._sequence, request.items, len(request.body), self._clock.now_ns(), request.body),))
+        self._room.arrive(cost, self._room.used + cost)
+        committed(request.items)
+        shelf.count(request.items)
+        return self._sequence
+
+    async def delivered(self, signal: Signal, sequence: int) -> None:
+        await self._outcomes.wait(signal, sequence)
+
+    async def wait(self, signal: Signal, items: int) -> None:
+        await self._shelves[signal].wait(items)
+
+    def waiting(self, signal: Signal) -> int:
+        return self._shelves[signal].waiting_items
+
+    async def lease(self, signal: Signal, max_bytes: int) -> Lease | None:
+        shelf = self._shelves[signal]
+        return shelf.take(max_bytes) if shelf.ready else None
+
+    def settle(self, lease: Lease, refusal: Refused | None = None) -> None:
+        signal = lease.request.signal
+        self._shelves[signal].forget(lease)
+        self._give_room(lease.entries)
+        self._outcomes.settle(signal, (entry.sequence for entry in lease.entries), refusal)
+
+    def release(self, lease: Lease) -> None:
+        self._shelves[lease.request.signal].put_back(lease)
+
+    async def expire(self, before_ns: int) -> dict[Signal, int]:
+        expired = {}
+        for signal, shelf in self._shelves.items():
+            entries = shelf.pop_older(before_ns)
+            self._give_room(entries)
+            expired[signal] = sum(entry.items for entry in entries)
+        return expired
+
+    def items(self, signal: Signal) -> int:
+        return self._shelves[signal].items
+
+    def oldest_ns(self) -> int | None:
+        ages = [age for shelf in self._shelves.values() if (age := shelf.oldest_ns()) is not None]
+        return min(ages, default=None)
+
+    @property
+    def used_bytes(self) -> int:
+        return self._room.used
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self._room.capacity
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return []
+
+    def commit_seconds(self) -> float:
+        return 0.0
+
+    def _give_room(self, entries: Sequence[Entry]) -> None:
+        self._room.arrive(0, self._room.used - sum(entry.size + _ENTRY_BYTES for entry in entries))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None

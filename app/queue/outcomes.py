@@ -1,0 +1,38 @@
+"""What became of each appended request, for clients that are answered only then."""
+
+import asyncio
+from collections.abc import Iterable
+
+from app.core.errors import Refused
+from app.core.request import Signal
+
+__all__ = ["Outcomes"]
+
+
+class Outcomes:
+    """Promises by signal and sequence number, kept when the destination has spoken."""
+
+    def __init__(self) -> None:
+        self._promises: dict[tuple[Signal, int], asyncio.Future[Refused | None]] = {}
+
+    def expect(self, signal: Signal, sequence: int) -> None:
+        self._promises[signal, sequence] = asyncio.get_running_loop().create_future()
+
+    def forget(self, signal: Signal, sequence: int) -> None:
+        self._promises.pop((signal, sequence), None)
+
+    async def wait(self, signal: Signal, sequence: int) -> None:
+        """Return when the request was delivered; raises the destination's refusal, if it was refused."""
+        promise = self._promises[signal, sequence]
+        try:
+            refusal = await promise
+        finally:
+            self.forget(signal, sequence)
+        if refusal is not None:
+            raise refusal
+
+    def settle(self, signal: Signal, sequences: Iterable[int], refusal: Refused | None) -> None:
+        for sequence in sequences:
+            promise = self._promises.get((signal, sequence))
+            if promise is not None and not promise.done():
+                promise.set_result(refusal)

@@ -1,0 +1,288 @@
+"""The queue's file: LMDB, one tree a signal, ordered by sequence number.
+
+Invariants, each with a test of its name:
+
+- A commit is all or nothing, and is on the disk (data and head) when `commit` returns.
+- The file never grows above `max_bytes`; `used_bytes` counts the pages that live trees take, not record lengths.
+- Acknowledgements pass even when no record fits any more.
+- One process at a time holds the directory.
+
+Nothing here knows asyncio; every method may block. `commit` belongs to one thread, `read` to another.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import lmdb
+
+from app.core.request import Signal
+from app.queue.contract import QueueError
+from app.queue.record import FORMAT, peek
+
+__all__ = ["Appended", "Commit", "Found", "LmdbStore", "Store", "record_cost"]
+
+PAGE = min(mmap.PAGESIZE, 32768)  # LMDB's own choice
+RESERVE_BYTES = 16 << 20
+"""Kept free of records: LMDB copies the pages that it changes, so a full file would refuse deletes too."""
+
+_PAGE_HEADER = 16
+_NODE_OVERHEAD = 8 + 8 + 2  # LMDB's node header, our key, and the node's slot in its page
+_LARGEST_NODE = (PAGE - _PAGE_HEADER) // 2 - 2  # two nodes must fit a leaf; a larger value gets pages of its own
+
+
+def record_cost(length: int) -> int:
+    """Bytes of the file that a record of `length` bytes takes: pages of its own, or its share of a leaf page."""
+    node = length + _NODE_OVERHEAD
+    if node - 2 > _LARGEST_NODE:
+        return -(-(length + _PAGE_HEADER) // PAGE) * PAGE + 2 * _NODE_OVERHEAD
+    return PAGE // ((PAGE - _PAGE_HEADER) // node)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A packed record to be written."""
+
+    signal: Signal
+    sequence: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a commit did."""
+
+    refused: frozenset[int]
+    """Sequence numbers of records that did not fit."""
+    postponed: bool
+    """The disk under the file is so full that not even the deletes went through: give them again."""
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the file held when it was opened."""
+
+    items: dict[Signal, int]
+    oldest_ns: int | None
+    next_sequence: int
+    used_bytes: int
+
+
+class Store(Protocol):
+    """The seam between the queue and its disk."""
+
+    def open(self) -> Found: ...
+
+    def commit(self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]]) -> Commit: ...
+
+    def read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], bool]: ...
+
+    def close(self) -> None: ...
+
+
+class LmdbStore:
+    """LMDB under `directory`, at most `max_bytes` large."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._lock_fd = -1
+        self._environment: lmdb.Environment | None = None
+        self._trees: dict[Signal, lmdb._Database] = {}
+
+    def open(self) -> Found:
+        """Take the directory, make it if need be, and look at what is there.
+
+        Raises:
+            QueueError: it cannot be made or written, another process holds it, or a newer version wrote it.
+        """
+        self._take_directory()
+        try:
+            self._environment = lmdb.open(
+                str(self._directory),
+                map_size=self._max_bytes // PAGE * PAGE,
+                max_dbs=len(Signal) + 1,
+                # What a commit promises: data and head are synced, in this order, before it returns.
+                sync=True,
+                metasync=True,
+                # Written by pwrite: a full disk is an error here, and not a SIGBUS as it is through a map.
+                writemap=False,
+                # Records lie all over the file; reading ahead would bring in what is not asked for.
+                readahead=False,
+                mode=0o600,
+            )
+            self._env.reader_check()  # slots of readers that were killed would keep pages for ever
+            self._check_format()
+            for signal in Signal:
+                self._trees[signal] = self._env.open_db(signal.value.encode())
+            _sync_directory(self._directory)
+            return self._look()
+        except lmdb.Error as error:
+            self.close()
+            raise QueueError(
+                f"queue.directory: {self._directory} cannot be opened as a queue ({error}); "
+                "move its files away, or name another directory"
+            ) from error
+        except QueueError:
+            self.close()
+            raise
+
+    def commit(self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]]) -> Commit:
+        """Write and forget, in one transaction if it fits; synced when it returns.
+
+        Raises:
+            lmdb.Error: the disk failed; what is on it is as it was before.
+        """
+        refused: set[int] = set()
+        try:
+            return Commit(frozenset(), postponed=False, used_bytes=self._write(appends, deletes))
+        except lmdb.Error as error:
+            if not self._is_full(error):
+                raise
+        # Deletes first and alone: they free what the appends need.
+        try:
+            used = self._write((), deletes)
+        except lmdb.Error as error:
+            if not self._is_full(error):
+                raise
+            return Commit(frozenset(append.sequence for append in appends), postponed=True, used_bytes=self._used_now())
+        used = self._append_what_fits(appends, refused, used)
+        return Commit(frozenset(refused), postponed=False, used_bytes=used)
+
+    def read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], bool]:
+        """Return records of `signal` from number `first`, up to `max_bytes` but at least one, and if these are all."""
+        records: list[tuple[int, bytes]] = []
+        size = 0
+        with self._env.begin(db=self._trees[signal], buffers=True) as transaction:
+            cursor = transaction.cursor()
+            found = cursor.set_range(_key(first))
+            while found:
+                length = len(cursor.value())
+                if records and size + length > max_bytes:
+                    return records, False
+                records.append((int.from_bytes(cursor.key(), "big"), bytes(cursor.value())))
+                size += length
+                found = cursor.next()
+        return records, True
+
+    def close(self) -> None:
+        """Close the file and let the directory go. Safe to call twice."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    @property
+    def _env(self) -> lmdb.Environment:
+        if self._environment is None:
+            raise QueueError(f"the queue in {self._directory} is not open")
+        return self._environment
+
+    def _take_directory(self) -> None:
+        try:
+            if not self._directory.is_dir():
+                self._directory.mkdir(mode=0o700, parents=True)
+                _sync_directory(self._directory.parent)
+            self._lock_fd = os.open(self._directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise QueueError(
+                f"queue.directory: {self._directory} cannot be written ({error.strerror}); "
+                "give the service's user a directory of its own, or set queue.storage to memory"
+            ) from error
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._lock_fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            self.close()
+            raise QueueError(
+                f"queue.directory: {self._directory} is held by another process (pid {owner}); "
+                "stop it, or give each instance a directory of its own"
+            ) from None
+        os.ftruncate(self._lock_fd, 0)
+        os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _check_format(self) -> None:
+        about = self._env.open_db(b"about")
+        with self._env.begin(write=True, db=about) as transaction:
+            found = transaction.get(b"format")
+            if found is None:
+                transaction.put(b"format", str(FORMAT).encode())
+            elif int(found) > FORMAT:
+                raise QueueError(
+                    f"queue.directory: {self._directory} holds format {int(found)}, this version reads up to {FORMAT}; "
+                    "start the newer version again, or name another directory"
+                )
+
+    def _look(self) -> Found:
+        items: dict[Signal, int] = {}
+        last = 0
+        oldest: list[int] = []
+        with self._env.begin(buffers=True) as transaction:
+            for signal, tree in self._trees.items():
+                cursor = transaction.cursor(db=tree)
+                items[signal] = sum(peek(value)[0] for value in cursor.iternext(keys=False, values=True))
+                if cursor.first():
+                    oldest.append(peek(cursor.value())[1])
+                if cursor.last():
+                    last = max(last, int.from_bytes(cursor.key(), "big"))
+            used = self._used(transaction)
+        return Found(items, min(oldest, default=None), last + 1, used)
+
+    def _write(self, appends: Iterable[Appended], deletes: Iterable[tuple[Signal, int]]) -> int:
+        with self._env.begin(write=True) as transaction:
+            for signal, sequence in deletes:
+                transaction.delete(_key(sequence), db=self._trees[signal])
+            for append in appends:
+                transaction.put(_key(append.sequence), append.record, append=True, db=self._trees[append.signal])
+            return self._used(transaction)
+
+    def _append_what_fits(self, appends: Sequence[Appended], refused: set[int], used: int) -> int:
+        if not appends:
+            return used
+        try:
+            return self._write(appends, ())
+        except lmdb.Error as error:
+            if not self._is_full(error):
+                raise
+        if len(appends) == 1:
+            refused.add(appends[0].sequence)
+            return used
+        middle = len(appends) // 2
+        used = self._append_what_fits(appends[:middle], refused, used)
+        return self._append_what_fits(appends[middle:], refused, used)
+
+    def _is_full(self, error: lmdb.Error) -> bool:
+        if isinstance(error, lmdb.MapFullError) or error.code in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        # LMDB calls a short write EIO; on a disk without room that is what a full disk looks like.
+        free = os.statvfs(self._directory)
+        return error.code == errno.EIO and free.f_bavail * free.f_frsize < RESERVE_BYTES
+
+    def _used_now(self) -> int:
+        with self._env.begin() as transaction:
+            return self._used(transaction)
+
+    def _used(self, transaction: lmdb.Transaction) -> int:
+        stats = [transaction.stat(tree) for tree in self._trees.values()]
+        return sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats) * PAGE
+
+
+def _key(sequence: int) -> bytes:
+    return sequence.to_bytes(8, "big")
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names in a directory last: a new file is not on the disk before its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

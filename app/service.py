@@ -1,0 +1,204 @@
+"""The service as a whole: which stage calls which, in which order they start and end, and how it drains.
+
+client ─▶ receiver ─▶ admission ─▶ queue ─▶ dispatcher ─▶ retry ─▶ timeout ─▶ exporter ─▶ collector
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal as signals
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+import uvloop
+from prometheus_client.core import Metric
+
+from app import probe
+from app.admin import AdminServer
+from app.core.clock import Clock, SystemClock
+from app.core.request import Signal
+from app.exporters import make_exporter
+from app.health import Health
+from app.pipeline.admission import Admission
+from app.pipeline.dispatch import Dispatcher
+from app.pipeline.retry import Retry
+from app.pipeline.timeout import Timeout
+from app.queue import DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
+from app.receivers.grpc import GrpcReceiver
+from app.receivers.http import HttpReceiver
+from app.settings import Loaded, QueueSettings, Settings, warnings
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics, gauge, gauge_by_signal
+
+__all__ = ["Service", "run"]
+
+_log = logging.getLogger(__name__)
+_HEARTBEAT_SECONDS = 1.0
+_STUCK_SECONDS = 30.0
+_FULL = 0.95
+
+
+def run(loaded: Loaded) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 1 when the service cannot go on."""
+    settings = loaded.settings
+    logs.configure(settings.logging.level, settings.logging.format)
+    for warning in warnings(settings):
+        _log.warning("%s", warning)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(Service(settings).run())
+        except (QueueError, OSError) as error:
+            _log.critical("%s", error)
+            return 1
+
+
+class Service:
+    """One running instance, made of what `settings` say."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._stop = asyncio.Event()
+        self._stopped_by: signals.Signals | None = None
+        self.version = version("otlp-service")
+        self.metrics = Metrics(self.version)
+        self.health = Health(self.version, self._clock)
+        self.queue = _make_queue(settings.queue, self._clock, self.metrics)
+
+    async def run(self) -> int:
+        settings, metrics, health, clock = self._settings, self.metrics, self.health, self._clock
+        for number in (signals.SIGTERM, signals.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+
+        async with AsyncExitStack() as lifetimes:
+            # Each is entered after what it hands its work to, and left before it. The admin port comes first and
+            # goes last, so that health can be asked while the queue is recovered and while it is drained.
+            admin = await lifetimes.enter_async_context(
+                AdminServer(settings.metrics, settings.server.host, metrics, health)
+            )
+            lifetimes.callback(probe.remove_address, *probe.write_address(settings.server.host, admin.port))
+            queue = await lifetimes.enter_async_context(self.queue)
+            metrics.at_scrape(self._queue_figures)
+            exporter = await lifetimes.enter_async_context(make_exporter(settings.exporter, metrics, self.version))
+            destinations = {
+                signal: Retry(
+                    Timeout(exporter, settings.exporter.timeout),
+                    settings.exporter.retry,
+                    clock,
+                    f"export of {signal.value}",
+                )
+                for signal in Signal
+            }
+            dispatcher = await lifetimes.enter_async_context(
+                Dispatcher(queue, destinations, settings.exporter, settings.queue.max_age, clock, metrics)
+            )
+            delivered = settings.queue.acknowledge == "delivered"
+            doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
+            receivers = [
+                await lifetimes.enter_async_context(GrpcReceiver(settings.server, doors[0], metrics, health)),
+                await lifetimes.enter_async_context(HttpReceiver(settings.server, doors[1], metrics, health)),
+            ]
+            heart = asyncio.create_task(self._beat(destinations), name="heartbeat")
+            lifetimes.callback(heart.cancel)
+            health.ready_now()
+            _log.info(
+                "ready: OTLP/gRPC on %d, OTLP/HTTP on %d, admin on %d; version %s",
+                receivers[0].port,
+                receivers[1].port,
+                admin.port,
+                self.version,
+            )
+            gc.collect()
+            gc.freeze()  # what start-up made stays; the collector need not walk it again and again
+
+            if not await self._until_stopped([heart, *queue.tasks, *dispatcher.tasks]):
+                return 1
+            await self._drain(doors, receivers, dispatcher)
+        _log.info("stopped: %s", self._account())
+        return 0
+
+    async def _until_stopped(self, tasks: Iterable[asyncio.Task[None]]) -> bool:
+        """Wait for a signal; False when one of the tasks that never end has ended."""
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        ended, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for task in ended - {stop}:
+            _log.critical("%s ended, and the service with it", task.get_name(), exc_info=task.exception())
+        return ended == {stop}
+
+    async def _drain(
+        self, doors: Iterable[Admission], receivers: Iterable[GrpcReceiver | HttpReceiver], dispatcher: Dispatcher
+    ) -> None:
+        """Leave, close, empty: what a rollout needs to drop nothing."""
+        shutdown, clock = self._settings.shutdown, self._clock
+        self.health.draining()
+        if self._stopped_by is signals.SIGTERM:  # at a terminal nobody waits for endpoints to be updated
+            _log.info("leaving: not ready any more, accepting for another %g s", shutdown.delay)
+            await clock.sleep(shutdown.delay)
+        deadline = clock.monotonic() + shutdown.grace
+        _log.info("closing: finishing what is in flight, refusing what comes")
+        for door in doors:
+            door.closed = True
+        for receiver in receivers:
+            receiver.begin_closing()
+        await asyncio.gather(*(receiver.finish(shutdown.grace) for receiver in receivers))
+        _log.info("emptying: %s", self._account())
+        await dispatcher.drain(deadline - clock.monotonic())
+
+    def _on_signal(self, number: signals.Signals) -> None:
+        if self._stop.is_set():
+            _log.warning("a second signal: ending at once; what is on disk stays there")
+            os._exit(128 + number)
+        self._stopped_by = number
+        self._stop.set()
+
+    async def _beat(self, destinations: Mapping[Signal, Retry]) -> None:
+        """Tell health once a second that the loop turns and the disk answers, and what is not as it should be."""
+        loop_turns = self.health.component("event loop", _STUCK_SECONDS)
+        disk_answers = self.health.component("queue", _STUCK_SECONDS)
+        while True:
+            loop_turns.beat()
+            if self.queue.commit_seconds() < _STUCK_SECONDS:
+                disk_answers.beat()
+            for signal, destination in destinations.items():
+                self.health.note(f"export of {signal.value}", destination.trouble)
+            full = self.queue.used_bytes >= _FULL * self.queue.capacity_bytes
+            self.health.note("queue", "full" if full else None)
+            await self._clock.sleep(_HEARTBEAT_SECONDS)
+
+    def _account(self) -> str:
+        """Return what became of every item so far; the figures add up as the metrics do."""
+        metrics = self.metrics
+        left = sum(self.queue.items(signal) for signal in Signal)
+        where = "on disk" if self._settings.queue.storage == "disk" else "lost with the memory they were in"
+        return (
+            f"{metrics.total(metrics.accepted)} items accepted, {metrics.total(metrics.recovered)} recovered, "
+            f"{metrics.total(metrics.sent)} delivered, {metrics.total(metrics.dropped)} dropped, {left} left {where}"
+        )
+
+    def _queue_figures(self) -> Iterable[Metric]:
+        """Return the queue's series as of this turn of the loop."""
+        queue, oldest = self.queue, self.queue.oldest_ns()
+        age = 0.0 if oldest is None else max(0.0, (self._clock.now_ns() - oldest) / 1e9)
+        yield gauge_by_signal(
+            "otlp_queue_items", "Items that wait or are in flight.", {signal: queue.items(signal) for signal in Signal}
+        )
+        yield gauge_by_signal("otlp_queue_dead_items", "Items in the dead letters.", dict.fromkeys(Signal, 0))
+        yield gauge("otlp_queue_bytes", "Bytes of the queue that are taken.", queue.used_bytes)
+        yield gauge("otlp_queue_capacity_bytes", "Bytes at which the queue is full.", queue.capacity_bytes)
+        yield gauge("otlp_queue_oldest_age_seconds", "For how long the oldest item has waited.", age)
+
+
+def _make_queue(settings: QueueSettings, clock: Clock, metrics: Metrics) -> Queue:
+    if settings.storage == "memory":
+        return MemoryQueue(max_bytes=settings.memory_bytes, patience=settings.wait, clock=clock)
+    return DiskQueue(
+        LmdbStore(settings.directory, settings.max_bytes),
+        max_bytes=settings.max_bytes,
+        memory_bytes=settings.memory_bytes,
+        patience=settings.wait,
+        clock=clock,
+        metrics=metrics,
+    )
