@@ -1,6 +1,8 @@
 """Every knob of the service, from where it is written to the values that components work with."""
 
-from app.settings.load import Loaded, SettingsError, load
+from app.settings.doubts import warnings
+from app.settings.headers import HeadersFile
+from app.settings.load import Loaded, SettingsError, check_files, load
 from app.settings.model import (
     DISK_RESERVE,
     ExporterSettings,
@@ -15,10 +17,12 @@ from app.settings.model import (
     TlsSettings,
     TracingSettings,
 )
+from app.settings.show import show
 
 __all__ = [
     "DISK_RESERVE",
     "ExporterSettings",
+    "HeadersFile",
     "HealthSettings",
     "Loaded",
     "LoggingSettings",
@@ -31,5 +35,8 @@ __all__ = [
     "ShutdownSettings",
     "TlsSettings",
     "TracingSettings",
+    "check_files",
     "load",
+    "show",
+    "warnings",
 ]

@@ -5,15 +5,15 @@ A section is frozen and holds plain values: durations are seconds, sizes are byt
 """
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.core.request import Signal
+from app.settings.endpoint import split_endpoint, target
+from app.settings.headers import check_headers, parse_pairs
 from app.settings.units import Duration, Size
 
 __all__ = [
@@ -69,10 +69,14 @@ def _log_format(value: object) -> object:
     return _lower(value)
 
 
-def _header_names(value: object) -> object:
-    """Header names are lower case from here on: gRPC asks for it, HTTP does not mind."""
-    if isinstance(value, Mapping):
-        return {str(name).strip().lower(): text for name, text in value.items()}
+def _pairs(value: object) -> object:
+    """A map may come as one line of text, from the environment or the command line."""
+    return parse_pairs(value) if isinstance(value, str) else value
+
+
+def _some(value: object) -> object:
+    if value == "":
+        raise ValueError("is empty; write a path")
     return value
 
 
@@ -80,7 +84,8 @@ Port = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=65535)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 PositiveSize = Annotated[Size, Field(gt=0)]
-Headers = Annotated[dict[str, str], BeforeValidator(_header_names)]
+Headers = Annotated[dict[str, str], AfterValidator(check_headers), BeforeValidator(_pairs)]
+File = Annotated[Path, BeforeValidator(_some)]
 
 
 class ServerSettings(_Section):
@@ -106,9 +111,9 @@ class ServerSettings(_Section):
 class TlsSettings(_Section):
     """TLS towards the destination."""
 
-    ca_file: Path | None = Field(None, description="PEM of the authorities to trust; null: those of the system.")
-    cert_file: Path | None = Field(None, description="PEM of the client's certificate, for mutual TLS.")
-    key_file: Path | None = Field(None, description="PEM of the key of `cert_file`.")
+    ca_file: File | None = Field(None, description="PEM of the authorities to trust; null: those of the system.")
+    cert_file: File | None = Field(None, description="PEM of the client's certificate, for mutual TLS.")
+    key_file: File | None = Field(None, description="PEM of the key of `cert_file`.")
 
 
 class RetrySettings(_Section):
@@ -139,36 +144,32 @@ class ExporterSettings(_Section):
     )
     compression: Literal["none", "gzip", "zstd"] = Field("gzip", description="Of batches; zstd over HTTP only.")
     headers: Headers = Field({}, description="Sent with every request.", repr=False)
-    headers_file: Path | None = Field(
+    headers_file: File | None = Field(
         None, description="Headers from a file, over those of `headers`; read again when it changes."
     )
     concurrency: Count = Field(10, description="Batches under way at once.")
     tls: TlsSettings = TlsSettings()
     retry: RetrySettings = RetrySettings()
 
-    def endpoint_for(self, signal: Signal) -> str:
-        """The URL to post `signal` to, or for gRPC the target to dial, as ``host:port``."""
-        own = self._own(signal)
-        if self.protocol == "grpc":
-            url = urlsplit(_with_scheme(own or self.endpoint))
-            return url.netloc.rpartition("@")[2] if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
-        return own or self.endpoint.rstrip("/") + signal.path
-
-    def secure(self, signal: Signal) -> bool:
-        """Whether `signal` goes out over TLS."""
-        return urlsplit(_with_scheme(self._own(signal) or self.endpoint)).scheme == "https"
-
-    def _own(self, signal: Signal) -> str | None:
+    def endpoint_of(self, signal: Signal) -> str:
+        """The endpoint as it was written: the signal's own, or the one of all."""
         own: dict[Signal, str | None] = {
             Signal.TRACES: self.traces_endpoint,
             Signal.METRICS: self.metrics_endpoint,
             Signal.LOGS: self.logs_endpoint,
         }
-        return own[signal]
+        return own[signal] or self.endpoint
 
+    def endpoint_for(self, signal: Signal) -> str:
+        """The URL to post `signal` to, or for gRPC the target to dial, as ``host:port``."""
+        endpoint = self.endpoint_of(signal)
+        if self.protocol == "grpc":
+            return target(endpoint)
+        return endpoint if endpoint != self.endpoint else endpoint.rstrip("/") + signal.path
 
-def _with_scheme(endpoint: str) -> str:
-    return endpoint if "://" in endpoint else f"http://{endpoint}"
+    def secure(self, signal: Signal) -> bool:
+        """Whether `signal` goes out over TLS."""
+        return split_endpoint(self.endpoint_of(signal)).scheme == "https"
 
 
 class QueueSettings(_Section):
@@ -177,7 +178,7 @@ class QueueSettings(_Section):
     storage: Annotated[Literal["disk", "memory"], BeforeValidator(_lower)] = Field(
         "disk", description="disk survives the process and the machine, memory survives nothing."
     )
-    directory: Path = Field(Path("data/queue"), description="Where a queue on disk lives.")
+    directory: File = Field(Path("data/queue"), description="Where a queue on disk lives.")
     max_bytes: PositiveSize = Field(768 * _MiB, description="The bound of the file of a queue on disk.")
     memory_bytes: Size = Field(64 * _MiB, description="What is also kept in memory; the bound of a queue in memory.")
     wait: Duration = Field(1, description="How long a request waits for room before it is refused.")

@@ -1,0 +1,168 @@
+"""The command line: serve, health, config. The only place that exits; a subcommand imports what it needs only then.
+
+Exit codes: 0 fine; 1 the answer is no (not ready, mistakes in the configuration that was to be checked, or a service
+that ended in failure); 2 the command could not be carried out (wrong usage, or a configuration with mistakes).
+"""
+
+import sys
+
+TYPE_CHECKING = False  # `typing` would cost `health` half of what it may
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from app.settings import Loaded
+
+__all__ = ["main"]
+
+_USAGE = """\
+usage: otlp-service [serve] [--config FILE] [--set SECTION.KEY=VALUE]...
+       otlp-service health [--url URL] [--timeout SECONDS]
+       otlp-service config check|show [--config FILE] [--set SECTION.KEY=VALUE]...
+       otlp-service --version
+
+A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it to an OpenTelemetry Collector.
+
+  serve         receive, keep and deliver telemetry, until SIGTERM; the default
+  health        ask the running service whether it is ready
+  config check  tell every mistake, and what is likely one
+  config show   tell what is in force and where each value came from, with secrets masked
+
+Exit codes: 0 fine; 1 not ready, mistakes found, or failed; 2 wrong usage, or a configuration with mistakes."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Carry out a command line, that of the process unless given; the result is the exit code.
+
+    Raises:
+        SystemExit: from argparse, for --help and for wrong usage of a subcommand.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    first, rest = (arguments[0], arguments[1:]) if arguments else ("serve", [])
+    commands = {
+        "serve": _serve,
+        "health": _health,
+        "config": _config,
+        "-h": _help,
+        "--help": _help,
+        "--version": _version,
+    }
+    if first in commands:
+        return commands[first](rest)
+    return _serve(arguments) if first.startswith("-") else _unknown(first)
+
+
+def _health(arguments: list[str]) -> int:
+    from app.probe import main as probe
+
+    code, line = probe(arguments)
+    print(line, file=sys.stderr if code == 2 else sys.stdout)
+    return code
+
+
+def _serve(arguments: list[str]) -> int:
+    options = _parser("serve", "Receive, keep and deliver telemetry, until SIGTERM.").parse_args(arguments)
+    from app.settings import SettingsError, check_files
+
+    try:
+        loaded = _load(options)
+        check_files(loaded)
+    except SettingsError as error:
+        return _refuse(error.problems)
+    from app.service import run
+
+    return run(loaded)
+
+
+def _config(arguments: list[str]) -> int:
+    parser = _parser("config", "Look at the configuration without starting anything.")
+    parser.add_argument("what", choices=("check", "show"), help="tell its mistakes, or what is in force")
+    options = parser.parse_args(arguments)
+    return _check(options) if options.what == "check" else _show(options)
+
+
+def _check(options: "Namespace") -> int:
+    from app.settings import SettingsError, check_files, warnings
+
+    try:
+        loaded = _load(options)
+        for warning in warnings(loaded.settings):
+            print(f"warning: {warning}")
+        check_files(loaded)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"error: {problem}")
+        return 1
+    print("no mistakes")
+    return 0
+
+
+def _show(options: "Namespace") -> int:
+    from app.settings import SettingsError, show
+
+    try:
+        print(show(_load(options)), end="")
+    except SettingsError as error:
+        return _refuse(error.problems)
+    return 0
+
+
+def _help(_arguments: list[str]) -> int:
+    print(_USAGE)
+    return 0
+
+
+def _version(_arguments: list[str]) -> int:
+    from importlib.metadata import version
+
+    print(f"otlp-service {version('otlp-service')}")
+    return 0
+
+
+def _refuse(problems: list[str]) -> int:
+    print("otlp-service: the configuration has mistakes:", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    return 2
+
+
+def _unknown(command: str) -> int:
+    from difflib import get_close_matches
+
+    match = get_close_matches(command, ("serve", "health", "config"), n=1)
+    hint = f"did you mean {match[0]}?" if match else "the commands are serve, health and config"
+    print(f"otlp-service: {command}: unknown command; {hint}", file=sys.stderr)
+    return 2
+
+
+def _parser(command: str, description: str) -> "ArgumentParser":
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"otlp-service {command}", description=description, allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE", help="the configuration file, in place of CONFIG_PATH")
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        type=_assignment,
+        help="set one key, over the environment and the file; may be repeated",
+    )
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    from argparse import ArgumentTypeError
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE")
+    return key, value
+
+
+def _load(options: "Namespace") -> "Loaded":
+    import os
+    from pathlib import Path
+
+    from app.settings import load
+
+    return load(dict(options.set), os.environ, config=Path(options.config) if options.config else None)

@@ -1,0 +1,169 @@
+"""What no key says alone: settings that contradict each other, and settings that are likely mistakes."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from app.settings.endpoint import endpoint_problem, mask_url
+from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, Settings
+from app.settings.units import format_duration, format_size
+
+__all__ = ["Conflict", "conflicts"]
+
+_MiB = 1 << 20
+_LARGEST_BATCH = 64 * _MiB
+_SMALLEST_DISK = 2 * DISK_RESERVE
+
+
+class Conflict(NamedTuple):
+    """Keys that contradict each other, the one to change first, and what is wrong with its remedy."""
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Every contradiction."""
+    yield from _sizes(settings)
+    yield from _ports(settings)
+    yield from _queue(settings.queue, settings.server.max_request_size)
+    yield from _exporter(settings.exporter)
+    if settings.tracing.enabled:
+        yield Conflict(("tracing.enabled",), "self-tracing is not available in this version; write false")
+    if settings.metrics.path == "/health" or settings.metrics.path.startswith("/health/"):
+        yield Conflict(
+            ("metrics.path",), f"{settings.metrics.path!r} is where the probes ask; write another, such as /metrics"
+        )
+
+
+def _sizes(settings: Settings) -> Iterator[Conflict]:
+    server = settings.server
+    if server.max_json_size > server.max_request_size:
+        yield Conflict(
+            (
+                "server.max_json_size",
+                "server.max_request_size",
+            ),
+            f"{format_size(server.max_json_size)} is above server.max_request_size, "
+            f"{format_size(server.max_request_size)}; lower the one or raise the other",
+        )
+    if server.max_request_size > server.max_inflight_bytes:
+        yield Conflict(
+            (
+                "server.max_inflight_bytes",
+                "server.max_request_size",
+            ),
+            f"{format_size(server.max_inflight_bytes)} leaves no room for one request of server.max_request_size, "
+            f"{format_size(server.max_request_size)}; raise the one or lower the other",
+        )
+
+
+def _ports(settings: Settings) -> Iterator[Conflict]:
+    ports = {
+        "server.port": settings.server.port,
+        "server.grpc_port": settings.server.grpc_port,
+        "metrics.port": settings.metrics.port,
+    }
+    seen: dict[int, str] = {}
+    for key, port in ports.items():
+        if port and port in seen:
+            yield Conflict((key, seen[port]), f"{port} is {seen[port]} already; write another")
+        seen.setdefault(port, key)
+
+
+def _queue(queue: QueueSettings, largest: int) -> Iterator[Conflict]:
+    if queue.storage == "memory":
+        if largest > queue.memory_bytes:
+            yield Conflict(
+                (
+                    "queue.memory_bytes",
+                    "server.max_request_size",
+                ),
+                f"{format_size(queue.memory_bytes)} cannot hold one request of server.max_request_size, "
+                f"{format_size(largest)}; raise the one or lower the other",
+            )
+    elif queue.max_bytes < _SMALLEST_DISK:
+        yield Conflict(
+            ("queue.max_bytes",),
+            f"{format_size(queue.max_bytes)} is too small; {format_size(DISK_RESERVE)} of it is a reserve, "
+            f"so write at least {format_size(_SMALLEST_DISK)}",
+        )
+    elif largest > queue.max_bytes - DISK_RESERVE:
+        yield Conflict(
+            (
+                "queue.max_bytes",
+                "server.max_request_size",
+            ),
+            f"{format_size(queue.max_bytes)}, less a reserve of {format_size(DISK_RESERVE)}, cannot hold one request "
+            f"of server.max_request_size, {format_size(largest)}; raise the one or lower the other",
+        )
+
+
+def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
+    yield from _endpoints(exporter)
+    if exporter.protocol == "grpc":
+        if exporter.compression == "zstd":
+            yield Conflict(
+                (
+                    "exporter.compression",
+                    "exporter.protocol",
+                ),
+                "zstd is not known to gRPC; write gzip or none, or http/protobuf as exporter.protocol",
+            )
+        binary = [name for name in exporter.headers if name.endswith("-bin")]
+        if binary:
+            yield Conflict(
+                (
+                    "exporter.headers",
+                    "exporter.protocol",
+                ),
+                f"{binary[0]!r} would be binary in gRPC; give it a name without -bin",
+            )
+    tls = exporter.tls
+    if tls.cert_file and not tls.key_file:
+        yield Conflict(
+            ("exporter.tls.cert_file",), f"{str(tls.cert_file)!r} needs its key; set exporter.tls.key_file too"
+        )
+    if tls.key_file and not tls.cert_file:
+        yield Conflict(
+            ("exporter.tls.key_file",), f"{str(tls.key_file)!r} needs its certificate; set exporter.tls.cert_file too"
+        )
+    if exporter.max_batch_bytes > _LARGEST_BATCH:
+        yield Conflict(
+            ("exporter.max_batch_bytes",),
+            f"{format_size(exporter.max_batch_bytes)} is more than a destination takes at once; "
+            f"write at most {format_size(_LARGEST_BATCH)}",
+        )
+    retry = exporter.retry
+    if retry.initial_interval > retry.max_interval:
+        yield Conflict(
+            (
+                "exporter.retry.initial_interval",
+                "exporter.retry.max_interval",
+            ),
+            f"{format_duration(retry.initial_interval)} is above exporter.retry.max_interval, "
+            f"{format_duration(retry.max_interval)}; lower the one or raise the other",
+        )
+
+
+def _endpoints(exporter: ExporterSettings) -> Iterator[Conflict]:
+    if exporter.protocol == "console":
+        return
+    endpoints = {
+        "exporter.endpoint": exporter.endpoint,
+        "exporter.traces_endpoint": exporter.traces_endpoint,
+        "exporter.metrics_endpoint": exporter.metrics_endpoint,
+        "exporter.logs_endpoint": exporter.logs_endpoint,
+    }
+    for key, endpoint in endpoints.items():
+        if endpoint is None:
+            continue
+        grpc = exporter.protocol == "grpc"
+        problem = endpoint_problem(endpoint, grpc=grpc, base=key == "exporter.endpoint")
+        if problem:
+            yield Conflict(
+                (
+                    key,
+                    "exporter.protocol",
+                ),
+                f"{mask_url(endpoint)!r} {problem}",
+            )

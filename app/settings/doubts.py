@@ -1,0 +1,151 @@
+"""Settings that are possible, and most likely not what was meant."""
+
+import os
+import socket
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from app.core.request import Signal
+from app.settings.endpoint import mask_url, split_endpoint, target
+from app.settings.model import ExporterSettings, QueueSettings, Settings
+from app.settings.units import format_duration, format_size
+
+__all__ = ["warnings"]
+
+_KiB = 1 << 10
+_MiB = 1 << 20
+
+_USUAL_BYTES = {
+    "server.max_request_size": (64 * _KiB, 256 * _MiB),
+    "server.max_json_size": (64 * _KiB, 64 * _MiB),
+    "exporter.max_batch_bytes": (64 * _KiB, 20 * _MiB),
+}
+_USUAL_SECONDS = {
+    "server.header_timeout": (0.5, 120),
+    "server.body_timeout": (0.5, 600),
+    "server.max_connection_age": (5, 86400),
+    "exporter.timeout": (0.5, 300),
+    "exporter.batch_timeout": (0, 30),
+    "exporter.retry.initial_interval": (0.05, 60),
+    "exporter.retry.max_interval": (0.5, 600),
+    "queue.wait": (0, 5),
+    "shutdown.delay": (0, 60),
+    "shutdown.grace": (0, 600),
+}
+_GRPC_BYTES = 4 * _MiB
+_FLEETING = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"))  # noqa: S108 - named to warn of them
+_LOCAL = {"localhost", "0.0.0.0", "::", "::1", "127.0.0.1"}
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is likely a mistake, each as ``key: value and why; remedy``. Looks at the disk under the queue."""
+    found = list(_unusual(settings))
+    if settings.exporter.protocol != "console":
+        found += _destinations(settings)
+        found += _tls(settings.exporter)
+        if settings.exporter.protocol == "grpc" and settings.exporter.max_batch_bytes > _GRPC_BYTES:
+            size = format_size(settings.exporter.max_batch_bytes)
+            found.append(f"exporter.max_batch_bytes: {size} is above the 4MiB that a collector takes by gRPC")
+    if settings.queue.storage == "disk":
+        found += _disk(settings.queue)
+    return found
+
+
+def _unusual(settings: Settings) -> Iterator[str]:
+    for key, (least, most) in _USUAL_BYTES.items():
+        size = _value(settings, key)
+        if not least <= size <= most:
+            yield f"{key}: {format_size(int(size))} is unusually {_word(size < least)}; is its unit right?"
+    memory = settings.queue.memory_bytes
+    if 0 < memory < _MiB:
+        yield f"queue.memory_bytes: {format_size(memory)} is unusually small; is its unit right?"
+    for key, (shortest, longest) in _USUAL_SECONDS.items():
+        seconds = _value(settings, key)
+        if not shortest <= seconds <= longest:
+            word = "short" if seconds < shortest else "long"
+            yield f"{key}: {format_duration(seconds)} is unusually {word}; is its unit right?"
+
+
+def _word(small: bool) -> str:
+    return "small" if small else "large"
+
+
+def _value(settings: Settings, key: str) -> float:
+    value: Any = reduce(getattr, key.split("."), settings)
+    return float(value)
+
+
+def _destinations(settings: Settings) -> Iterator[str]:
+    exporter = settings.exporter
+    endpoints = {"exporter.endpoint": exporter.endpoint} | {
+        f"exporter.{signal.value}_endpoint": exporter.endpoint_of(signal)
+        for signal in Signal
+        if exporter.endpoint_of(signal) != exporter.endpoint
+    }
+    for key, endpoint in endpoints.items():
+        url = split_endpoint(endpoint)
+        shown = f"{key}: {mask_url(endpoint)!r}"
+        if exporter.protocol == "http/protobuf" and url.port == 4317:
+            yield f"{shown} has the port of gRPC; write 4318, or grpc as exporter.protocol"
+        if exporter.protocol == "grpc" and url.port == 4318:
+            yield f"{shown} has the port of HTTP; write 4317, or http/protobuf as exporter.protocol"
+        if exporter.protocol == "grpc" and url.path.strip("/"):
+            yield f"{shown} has a path, which gRPC does not use; leave it out"
+        yield from _paths(key, endpoint, exporter.protocol)
+        yield from _own(key, endpoint, settings)
+
+
+def _paths(key: str, endpoint: str, protocol: str) -> Iterator[str]:
+    path = split_endpoint(endpoint).path.rstrip("/")
+    if protocol == "http/protobuf" and key == "exporter.endpoint" and path.endswith(tuple(s.path for s in Signal)):
+        yield f"{key}: {mask_url(endpoint)!r} is a base URL, to which /v1/traces and so on are added; leave {path} out"
+    if protocol == "http/protobuf" and key != "exporter.endpoint" and not path:
+        signal = Signal(key.removeprefix("exporter.").removesuffix("_endpoint"))
+        yield f"{key}: {mask_url(endpoint)!r} is used as it is; add {signal.path} if the destination expects it"
+
+
+def _own(key: str, endpoint: str, settings: Settings) -> Iterator[str]:
+    own = {
+        "server.port": settings.server.port,
+        "server.grpc_port": settings.server.grpc_port,
+        "metrics.port": settings.metrics.port,
+    }
+    url = split_endpoint(endpoint)
+    port = int(target(endpoint).rpartition(":")[2])
+    here = _LOCAL | {settings.server.host.lower(), socket.gethostname().lower()}
+    for name, number in own.items():
+        if number == port and url.hostname in here:
+            yield f"{key}: {mask_url(endpoint)!r} is this service's own {name}; name the collector's address"
+
+
+def _tls(exporter: ExporterSettings) -> Iterator[str]:
+    tls = exporter.tls
+    given = [name for name in ("ca_file", "cert_file", "key_file") if getattr(tls, name)]
+    if given and not any(exporter.secure(signal) for signal in Signal):
+        yield f"exporter.tls.{given[0]}: has no effect, because no endpoint begins with https://"
+
+
+def _disk(queue: QueueSettings) -> Iterator[str]:
+    directory = queue.directory.absolute()
+    if any(directory.is_relative_to(fleeting) for fleeting in _FLEETING):
+        yield f"queue.directory: {str(queue.directory)!r} does not outlive a restart of the machine; write another"
+    try:
+        room = _room(directory)
+    except OSError as error:
+        yield f"queue.directory: {str(queue.directory)!r} cannot be looked into: {error.strerror}"
+    else:
+        if queue.max_bytes > room:
+            yield (
+                f"queue.max_bytes: {format_size(queue.max_bytes)} is more than the disk under {str(queue.directory)!r} "
+                f"has, {room // _MiB}MiB; lower it"
+            )
+
+
+def _room(directory: Path) -> int:
+    """How many bytes a queue in `directory` could take: what it has and what is free."""
+    there = next(place for place in (directory, *directory.parents) if place.exists())
+    disk = os.statvfs(there)
+    used = sum(file.stat().st_blocks * 512 for file in directory.iterdir()) if there == directory else 0
+    return disk.f_bavail * disk.f_frsize + used

@@ -1,0 +1,108 @@
+"""The configuration file: YAML, read as text that knows its line, so that every source is judged alike."""
+
+from pathlib import Path
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from app.settings.keys import KEYS, SECTIONS, Value, unknown
+
+__all__ = ["read_file"]
+
+_NULL = "tag:yaml.org,2002:null"
+_STANDARD = "tag:yaml.org,2002:"
+
+
+def read_file(path: Path) -> tuple[dict[str, Value], list[str]]:
+    """The values that a file gives, and everything that is wrong with its form."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return {}, [f"{path}: the configuration file does not exist; correct CONFIG_PATH or --config"]
+    except UnicodeDecodeError:
+        return {}, [f"{path}: the configuration file is not UTF-8; save it as UTF-8"]
+    except OSError as error:
+        return {}, [f"{path}: the configuration file cannot be read: {error.strerror}"]
+    return read_text(text, str(path))
+
+
+def read_text(text: str, name: str) -> tuple[dict[str, Value], list[str]]:
+    """What `read_file` does, for text that is there already."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        return {}, [f"{place}: not YAML: {error.problem or error.context}"]
+    except yaml.YAMLError as error:
+        return {}, [f"{name}: not YAML: {str(error).splitlines()[0]}"]
+    reader = _Reader(name)
+    if root is not None and not _is_null(root):
+        reader.section(root, "")
+    return reader.values, reader.problems
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag == _NULL
+
+
+class _Reader:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.values: dict[str, Value] = {}
+        self.problems: list[str] = []
+
+    def section(self, node: Node, prefix: str) -> None:
+        label = prefix.rstrip(".")
+        if not isinstance(node, MappingNode):
+            subject = f"{label}: is a section" if label else "the configuration file: is a map of sections"
+            self._problem(f"{subject}; write its keys beneath it", node)
+            return
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                self._problem(f"{label or 'the configuration file'}: a key must be a plain word", key_node)
+                continue
+            key = prefix + key_node.value
+            if key in lines:
+                self._problem(f"{key}: is there already, in line {lines[key]}; keep one", key_node)
+                continue
+            lines[key] = key_node.start_mark.line + 1
+            self._entry(key, key_node, value_node)
+
+    def _entry(self, key: str, key_node: ScalarNode, node: Node) -> None:
+        if key in SECTIONS:
+            if not _is_null(node):
+                self.section(node, f"{key}.")
+        elif key not in KEYS:
+            self._problem(unknown(key), key_node)
+        elif not node.tag.startswith(_STANDARD):
+            self._problem(f"{key}: the tag {node.tag} is not known; write a plain value", node)
+        elif isinstance(node, ScalarNode):
+            raw = None if _is_null(node) else node.value
+            if raw is None and KEYS[key].is_map:
+                return
+            self.values[key] = Value(raw, self._place(key_node))
+        elif KEYS[key].is_map and isinstance(node, MappingNode):
+            self._map(key, key_node, node)
+        else:
+            expected = "a map of names to text" if KEYS[key].is_map else "one value"
+            given = "a map" if isinstance(node, MappingNode) else "a list"
+            self._problem(f"{key}: takes {expected}, not {given}", node)
+
+    def _map(self, key: str, key_node: ScalarNode, node: MappingNode) -> None:
+        entries: dict[str, str] = {}
+        for name_node, value_node in node.value:
+            if not isinstance(name_node, ScalarNode) or not isinstance(value_node, ScalarNode) or _is_null(value_node):
+                self._problem(f"{key}: takes a map of names to text; write name: value", name_node)
+            elif name_node.value in entries:
+                self._problem(f"{key}: {name_node.value!r} is there already; keep one", name_node)
+            else:
+                entries[name_node.value] = value_node.value
+        self.values[key] = Value(entries, self._place(key_node))
+
+    def _place(self, node: Node) -> str:
+        return f"{self._name}:{node.start_mark.line + 1}"
+
+    def _problem(self, text: str, node: Node) -> None:
+        self.problems.append(f"{text} ({self._place(node)})")

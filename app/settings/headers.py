@@ -1,0 +1,158 @@
+"""The headers of an export: from the configuration, and from a file of secrets that may change."""
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+__all__ = ["HeadersFile", "check_headers", "parse_headers_file", "parse_pairs"]
+
+_log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_LINE = re.compile(r"([^:=\s]+)\s*[:=]\s*(.*)")
+_OURS = {
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+    "user-agent",
+}
+_LOOK_EVERY = 1.0
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with names in lower case, as gRPC asks for and HTTP does not mind.
+
+    Raises:
+        ValueError: a name or value cannot be sent; the message never holds a value.
+    """
+    checked: dict[str, str] = {}
+    for given, text in headers.items():
+        name = given.strip().lower()
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{given!r} is not a header's name; use letters, digits and hyphens")
+        if name in _OURS or name.startswith("grpc-"):
+            raise ValueError(f"{name!r} is set by the exporter itself; leave it out")
+        if name in checked:
+            raise ValueError(f"{name!r} is given twice; keep one")
+        if not _VALUE.fullmatch(text):
+            raise ValueError(f"the value of {name!r} holds characters that no header may; use printable ASCII")
+        checked[name] = text.strip()
+    return checked
+
+
+def parse_pairs(text: str, *, encoded: bool = False) -> dict[str, str]:
+    """A map from one line of text: ``a=1,b=2``, or a JSON object for values with commas.
+
+    Args:
+        text: the line.
+        encoded: values are percent-encoded, as in the W3C Baggage form of `OTEL_EXPORTER_OTLP_HEADERS`; no JSON.
+
+    Raises:
+        ValueError: it is neither; the message never holds a value.
+    """
+    if not encoded and text.lstrip().startswith("{"):
+        return _parse_json(text)
+    pairs: dict[str, str] = {}
+    for number, item in enumerate(text.split(","), start=1):
+        if not item.strip():
+            continue
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"entry {number} is not name=value; write name=value,name=value")
+        pairs[name.strip()] = unquote(value.strip()) if encoded else value.strip()
+    return pairs
+
+
+def _parse_json(text: str) -> dict[str, str]:
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise ValueError("it begins like JSON but is not; write name=value,name=value or a JSON object") from error
+    if not isinstance(parsed, dict) or not all(isinstance(value, str) for value in parsed.values()):
+        raise ValueError('it is not a JSON object of strings; write {"name": "value"}')
+    return parsed
+
+
+def parse_headers_file(text: str) -> dict[str, str]:
+    """Headers from lines of ``name: value`` or ``name=value``; empty lines and those that begin with # are left out.
+
+    Raises:
+        ValueError: a line is neither; the message never holds a value.
+    """
+    headers: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _LINE.fullmatch(stripped)
+        if match is None:
+            raise ValueError(f"line {number} is not a header; write name: value")
+        if match[1].lower() in headers:
+            raise ValueError(f"line {number} gives {match[1].lower()!r} again; keep one")
+        headers[match[1].lower()] = match[2]
+    return check_headers(headers)
+
+
+class HeadersFile:
+    """The headers to send now: those of the configuration, and over them those of a file, when there is one.
+
+    The file is looked at once a second at most and read again when it is another or has changed (a Kubernetes
+    secret is replaced by moving a link). What cannot be read leaves the headers as they were, with an error in the log.
+
+    Raises:
+        OSError: the file cannot be read at the start.
+        ValueError: it does not hold headers at the start.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        headers: Mapping[str, str],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._base = dict(headers)
+        self._current = self._base
+        self._monotonic = monotonic
+        self._looked = monotonic()
+        self._seen: tuple[int, ...] = ()
+        self._failure = ""
+        if path is not None:
+            self._read(path)
+
+    def current(self) -> Mapping[str, str]:
+        """The headers of the next request; lower-case names."""
+        if self._path is not None and self._monotonic() - self._looked >= _LOOK_EVERY:
+            self._looked = self._monotonic()
+            self._look(self._path)
+        return self._current
+
+    def _look(self, path: Path) -> None:
+        try:
+            self._read(path)
+        except (OSError, ValueError) as error:
+            failure = f"exporter.headers_file: {str(path)!r} cannot be read again, its former headers stay: {error}"
+            if failure != self._failure:
+                _log.error(failure)
+            self._failure = failure
+        else:
+            self._failure = ""
+
+    def _read(self, path: Path) -> None:
+        status = os.stat(path)  # noqa: PTH116 - the one call that this costs, without a Path's detour
+        seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen == self._seen:
+            return
+        self._current = self._base | parse_headers_file(path.read_text("utf-8"))
+        # What changes while it is read has another status than the one noted here, and so is read again.
+        self._seen = seen

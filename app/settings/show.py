@@ -1,0 +1,50 @@
+"""What is in force and where it came from, as YAML that could be loaded again but for what is masked."""
+
+import json
+import re
+from functools import reduce
+from typing import Any
+
+from yaml.nodes import ScalarNode
+from yaml.resolver import Resolver
+
+from app.settings.endpoint import mask_url
+from app.settings.keys import KEYS
+from app.settings.load import Loaded
+
+__all__ = ["show"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9./_][A-Za-z0-9./_:-]*[A-Za-z0-9./_-]")
+_MASK = "****"
+_WIDTH = 48
+
+
+def show(loaded: Loaded) -> str:
+    """The settings in force as YAML; a comment after each tells its source, secrets are masked."""
+    plain = loaded.settings.model_dump(mode="json")
+    lines: list[str] = []
+    opened: list[str] = []
+    for key in KEYS:
+        *sections, last = key.split(".")
+        for depth, section in enumerate(sections):
+            if opened[depth : depth + 1] != [section]:
+                opened = [*sections[:depth], section]
+                lines.append(f"{'  ' * depth}{section}:")
+        entry = f"{'  ' * len(sections)}{last}: {_written(key, reduce(dict.__getitem__, key.split('.'), plain))}"
+        lines.append(f"{entry:<{_WIDTH}}  # {loaded.origins[key]}")
+    return "\n".join(lines) + "\n"
+
+
+def _written(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(dict.fromkeys(value, _MASK))
+    if isinstance(value, str):
+        shown = mask_url(value) if key.endswith("endpoint") else value
+        return shown if _is_plain(shown) else json.dumps(shown)
+    return json.dumps(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads the text as text without quotes."""
+    kind = Resolver().resolve(ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return bool(_PLAIN.fullmatch(text)) and kind == "tag:yaml.org,2002:str"
