@@ -1,1 +1,43 @@
-"""How telemetry goes out: OTLP over HTTP and gRPC, or lines on a terminal."""
+"""What delivers requests to the destination, in the protocol that is configured."""
+
+import sys
+from types import TracebackType
+from typing import Protocol, Self
+
+from app.core.clock import Clock, SystemClock
+from app.core.consumer import Consumer
+from app.exporters.attempts import Attempts
+from app.exporters.console import ConsoleExporter
+from app.exporters.otlp_grpc import GrpcExporter
+from app.exporters.otlp_http import HttpExporter
+from app.settings import ExporterSettings
+from app.settings.headers import HeadersFile
+from app.telemetry.metrics import Metrics
+
+__all__ = ["Exporter", "make_exporter"]
+
+
+class Exporter(Consumer, Protocol):
+    """The last stage of a chain; holds its connections from entering to leaving."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def make_exporter(settings: ExporterSettings, metrics: Metrics, version: str, clock: Clock | None = None) -> Exporter:
+    """The exporter for `settings.protocol`.
+
+    Raises:
+        OSError, ValueError: a file that the settings name cannot be used. Files of TLS are read on entering.
+    """
+    clock = clock or SystemClock()
+    attempts = Attempts(metrics, clock, settings.timeout)
+    if settings.protocol == "console":
+        return ConsoleExporter(sys.stdout, attempts)
+    headers = HeadersFile(settings.headers_file, settings.headers)
+    user_agent = f"otlp-service/{version}"
+    if settings.protocol == "grpc":
+        return GrpcExporter(settings, attempts, headers, user_agent)
+    return HttpExporter(settings, attempts, headers, user_agent, clock)

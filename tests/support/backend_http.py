@@ -1,0 +1,145 @@
+"""The HTTP side of a scripted destination: HTTP/1.1 by hand, so that it can misbehave at any byte."""
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from ssl import SSLContext
+from types import TracebackType
+from typing import Self
+
+import zstandard
+
+from app.core.request import Signal
+from tests.support.exchange import Answer, Close, Http, Partial, Raw, Received, Reset, Success
+
+__all__ = ["HttpSide"]
+
+_SIGNALS = {signal.path: signal for signal in Signal}
+_REJECTED = {
+    Signal.TRACES: "rejectedSpans",
+    Signal.METRICS: "rejectedDataPoints",
+    Signal.LOGS: "rejectedLogRecords",
+}
+
+
+class HttpSide:
+    """Serves from entering to leaving; a connection that is open then is cut."""
+
+    def __init__(self, ask: Callable[[Received], Awaitable[Answer]], port: int, context: SSLContext | None) -> None:
+        self.port = port
+        """Which port, once it serves; the same one again when it serves again."""
+        self._ask = ask
+        self._context = context
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._context, reuse_address=True
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task, writer in self._connections.items():
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client went away, as clients may
+        finally:
+            del self._connections[task]
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request and its answer; whether the connection stays open."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, *fields = head.decode("latin-1").rstrip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
+        wire = await _body(reader, headers)
+        _, path, _ = first.split(" ")
+        signal = next((signal for end, signal in _SIGNALS.items() if path.endswith(end)), None)
+        if signal is None:
+            await _respond(writer, Http(404, f"no signal at {path}".encode(), {"Content-Type": "text/plain"}))
+            return True
+        body = _decode(wire, headers.get("content-encoding", ""))
+        peer = "{}:{}".format(*writer.get_extra_info("peername"))
+        return await self._answer(Received(signal, "http", body, wire, headers, peer), writer)
+
+    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> bool:
+        match await self._ask(received):
+            case Success():
+                await _respond(writer, Http(200, headers={"Content-Type": "application/x-protobuf"}))
+            case Partial() as partial:
+                await _respond(writer, _partial(received.signal, partial))
+            case Http() as response:
+                await _respond(writer, response)
+            case Raw(data):
+                writer.write(data)
+                await writer.drain()
+                return False
+            case Close():
+                return False
+            case Reset():
+                connection: socket.socket = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                return False
+            case answer:
+                raise TypeError(f"{answer} is no answer over HTTP")
+        return received.headers.get("connection", "").lower() != "close"
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", "0")))
+    chunks = []
+    while size := int((await reader.readline()).partition(b";")[0], 16):
+        chunks.append(await reader.readexactly(size))
+        await reader.readline()
+    await reader.readline()
+    return b"".join(chunks)
+
+
+def _decode(wire: bytes, encoding: str) -> bytes:
+    match encoding:
+        case "" | "identity":
+            return wire
+        case "gzip":
+            return gzip.decompress(wire)
+        case "deflate":
+            return zlib.decompress(wire)
+        case "zstd":
+            return zstandard.ZstdDecompressor().decompressobj().decompress(wire)
+    raise ValueError(f"a content encoding that nobody should send: {encoding!r}")
+
+
+def _partial(signal: Signal, partial: Partial) -> Http:
+    if partial.json:
+        said = {"partialSuccess": {_REJECTED[signal]: str(partial.rejected), "errorMessage": partial.message}}
+        return Http(200, json.dumps(said).encode(), {"Content-Type": "application/json"})
+    return Http(200, partial.to_protobuf(signal), {"Content-Type": "application/x-protobuf"})
+
+
+async def _respond(writer: asyncio.StreamWriter, response: Http) -> None:
+    phrase = HTTPStatus(response.status).phrase
+    headers = {"Content-Length": str(len(response.body)), **response.headers}
+    lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    writer.write("\r\n".join(lines).encode("latin-1") + response.body)
+    await writer.drain()

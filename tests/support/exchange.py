@@ -1,0 +1,151 @@
+"""What a scripted destination receives, and what it can answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from app.core.request import Signal
+
+__all__ = [
+    "Answer",
+    "Close",
+    "Delay",
+    "Grpc",
+    "Hang",
+    "Http",
+    "Partial",
+    "Raw",
+    "Received",
+    "Reset",
+    "Success",
+    "status",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it arrived."""
+
+    signal: Signal
+    protocol: Literal["http", "grpc"]
+    body: bytes
+    """Without its content encoding."""
+    wire: bytes
+    """As it was sent; over gRPC the same as `body`, because gRPC inflates by itself."""
+    headers: Mapping[str, str]
+    """Names in lower case; over gRPC the metadata."""
+    peer: str
+    """The other end of the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The request is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The request is taken, but for `rejected` of its items."""
+
+    rejected: int
+    message: str = ""
+    json: bool = False
+    """Over HTTP: answer in JSON."""
+
+    def to_protobuf(self, signal: Signal) -> bytes:
+        match signal:
+            case Signal.TRACES:
+                spans = ExportTracePartialSuccess(rejected_spans=self.rejected, error_message=self.message)
+                return ExportTraceServiceResponse(partial_success=spans).SerializeToString()
+            case Signal.METRICS:
+                points = ExportMetricsPartialSuccess(rejected_data_points=self.rejected, error_message=self.message)
+                return ExportMetricsServiceResponse(partial_success=points).SerializeToString()
+            case Signal.LOGS:
+                records = ExportLogsPartialSuccess(rejected_log_records=self.rejected, error_message=self.message)
+                return ExportLogsServiceResponse(partial_success=records).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """An HTTP response."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grpc:
+    """A gRPC status; `retry` is the seconds of its RetryInfo."""
+
+    code: grpc.StatusCode
+    details: str = ""
+    retry: float | None = None
+
+    def trailers(self) -> tuple[tuple[str, bytes], ...]:
+        if self.retry is None:
+            return ()
+        return (("grpc-status-details-bin", status(self.details, self.retry, self.code.value[0])),)
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Nothing, until the client gives up or the backend stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Another answer, after `seconds`."""
+
+    seconds: float
+    then: "Answer" = Success()
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """HTTP: the connection is reset after the request was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """HTTP: the connection is closed after the request was read, as idle ones are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """HTTP: these bytes, whatever they are, and then the end of the connection."""
+
+    data: bytes
+
+
+Answer = Success | Partial | Http | Grpc | Hang | Delay | Reset | Close | Raw
+
+
+def status(message: str, retry: float | None = None, code: int = 0) -> bytes:
+    """A serialized ``google.rpc.Status``, with a RetryInfo of `retry` seconds."""
+    answer = Status(code=code, message=message)
+    if retry is not None:
+        wait = Duration()
+        wait.FromNanoseconds(int(retry * 1e9))
+        detail = AnyMessage()
+        detail.Pack(RetryInfo(retry_delay=wait))
+        answer.details.append(detail)
+    return answer.SerializeToString()

@@ -1,0 +1,78 @@
+"""A TCP relay that counts bytes, and can cut what passes through it."""
+
+import asyncio
+import socket
+import struct
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Relay"]
+
+
+class Relay:
+    """Passes on to `port` of this machine what arrives at its own `port`."""
+
+    def __init__(self, port: int) -> None:
+        self.sent = 0
+        """Bytes from clients to the destination."""
+        self.port = 0
+        self._destination = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._passed = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            connection: socket.socket = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+
+    async def passed(self, count: int, *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
+        """Wait until `count` bytes went to the destination."""
+        async with asyncio.timeout(timeout), self._passed:
+            await self._passed.wait_for(lambda: self.sent >= count)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        back, forth = await asyncio.open_connection("127.0.0.1", self._destination)
+        ends = {writer, forth}
+        self._writers |= ends
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, forth, counted=True))
+                group.create_task(self._pass_on(back, writer, counted=False))
+        except* ConnectionError:
+            pass  # one end went away, and so the other is let go
+        finally:
+            self._writers -= ends
+            for end in ends:
+                end.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
+        while data := await reader.read(1 << 16):
+            if counted:
+                self.sent += len(data)
+                async with self._passed:
+                    self._passed.notify_all()
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
