@@ -4,8 +4,6 @@ Docker and kubelets start this every few seconds, so it imports next to nothing:
 ten milliseconds of CPU, `http.client` or YAML would make that forty.
 """
 
-# ruff: noqa: PTH - pathlib costs as much as all of this
-
 import _socket  # what `socket` wraps, without the enums and selectors that cost as much as the interpreter's start
 import os
 import time
@@ -72,20 +70,20 @@ def write_address(host: str, port: int) -> tuple[str, int]:
     path = address_file()
     part = f"{path}.{os.getpid()}"
     if os.path.lexists(part):
-        os.unlink(part)
+        os.unlink(part)  # noqa: PTH108 - pathlib costs more than all of this
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         os.write(descriptor, _line(host, port))
     finally:
         os.close(descriptor)
-    os.replace(part, path)
+    os.replace(part, path)  # noqa: PTH105 - as above
     return host, port
 
 
 def remove_address(host: str, port: int) -> None:
     """Take the address away, unless another process has left its own there since."""
     if read_address() == (host, port):
-        os.unlink(address_file())
+        os.unlink(address_file())  # noqa: PTH108 - as above
 
 
 def read_address() -> tuple[str, int] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from app.core.request import Signal
 from app.settings.endpoint import endpoint_problem, mask_url
 from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, Settings
 from app.settings.units import format_duration, format_size
@@ -148,11 +149,8 @@ def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
 def _endpoints(exporter: ExporterSettings) -> Iterator[Conflict]:
     if exporter.protocol == "console":
         return
-    endpoints = {
-        "exporter.endpoint": exporter.endpoint,
-        "exporter.traces_endpoint": exporter.traces_endpoint,
-        "exporter.metrics_endpoint": exporter.metrics_endpoint,
-        "exporter.logs_endpoint": exporter.logs_endpoint,
+    endpoints = {"exporter.endpoint": exporter.endpoint} | {
+        f"exporter.{signal.value}_endpoint": exporter.own_endpoint(signal) for signal in Signal
     }
     for key, endpoint in endpoints.items():
         if endpoint is None:

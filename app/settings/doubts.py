@@ -21,6 +21,7 @@ _USUAL_BYTES = {
     "server.max_request_size": (64 * _KiB, 256 * _MiB),
     "server.max_json_size": (64 * _KiB, 64 * _MiB),
     "exporter.max_batch_bytes": (64 * _KiB, 20 * _MiB),
+    "queue.memory_bytes": (64 * _KiB, 1 << 40),
 }
 _USUAL_SECONDS = {
     "server.header_timeout": (0.5, 120),
@@ -55,21 +56,15 @@ def warnings(settings: Settings) -> list[str]:
 
 def _unusual(settings: Settings) -> Iterator[str]:
     for key, (least, most) in _USUAL_BYTES.items():
-        size = _value(settings, key)
+        size = int(_value(settings, key))
         if not least <= size <= most:
-            yield f"{key}: {format_size(int(size))} is unusually {_word(size < least)}; is its unit right?"
-    memory = settings.queue.memory_bytes
-    if 0 < memory < _MiB:
-        yield f"queue.memory_bytes: {format_size(memory)} is unusually small; is its unit right?"
+            word = "small" if size < least else "large"
+            yield f"{key}: {format_size(size)} is unusually {word}; is its unit right?"
     for key, (shortest, longest) in _USUAL_SECONDS.items():
         seconds = _value(settings, key)
         if not shortest <= seconds <= longest:
             word = "short" if seconds < shortest else "long"
             yield f"{key}: {format_duration(seconds)} is unusually {word}; is its unit right?"
-
-
-def _word(small: bool) -> str:
-    return "small" if small else "large"
 
 
 def _value(settings: Settings, key: str) -> float:
@@ -79,30 +74,33 @@ def _value(settings: Settings, key: str) -> float:
 
 def _destinations(settings: Settings) -> Iterator[str]:
     exporter = settings.exporter
-    endpoints = {"exporter.endpoint": exporter.endpoint} | {
-        f"exporter.{signal.value}_endpoint": exporter.endpoint_of(signal)
-        for signal in Signal
-        if exporter.endpoint_of(signal) != exporter.endpoint
-    }
-    for key, endpoint in endpoints.items():
-        url = split_endpoint(endpoint)
-        shown = f"{key}: {mask_url(endpoint)!r}"
-        if exporter.protocol == "http/protobuf" and url.port == 4317:
-            yield f"{shown} has the port of gRPC; write 4318, or grpc as exporter.protocol"
-        if exporter.protocol == "grpc" and url.port == 4318:
-            yield f"{shown} has the port of HTTP; write 4317, or http/protobuf as exporter.protocol"
-        if exporter.protocol == "grpc" and url.path.strip("/"):
-            yield f"{shown} has a path, which gRPC does not use; leave it out"
-        yield from _paths(key, endpoint, exporter.protocol)
-        yield from _own(key, endpoint, settings)
+    own = {signal: exporter.own_endpoint(signal) for signal in Signal}
+    judge = _grpc if exporter.protocol == "grpc" else _http
+    if None in own.values():
+        yield from judge("exporter.endpoint", exporter.endpoint, None)
+        yield from _own("exporter.endpoint", exporter.endpoint, settings)
+    for signal, endpoint in own.items():
+        if endpoint:
+            yield from judge(f"exporter.{signal.value}_endpoint", endpoint, signal)
+            yield from _own(f"exporter.{signal.value}_endpoint", endpoint, settings)
 
 
-def _paths(key: str, endpoint: str, protocol: str) -> Iterator[str]:
-    path = split_endpoint(endpoint).path.rstrip("/")
-    if protocol == "http/protobuf" and key == "exporter.endpoint" and path.endswith(tuple(s.path for s in Signal)):
+def _grpc(key: str, endpoint: str, _signal: Signal | None) -> Iterator[str]:
+    url = split_endpoint(endpoint)
+    if url.port == 4318:
+        yield f"{key}: {mask_url(endpoint)!r} has the port of HTTP; write 4317, or http/protobuf as exporter.protocol"
+    if url.path.strip("/"):
+        yield f"{key}: {mask_url(endpoint)!r} has a path, which gRPC does not use; leave it out"
+
+
+def _http(key: str, endpoint: str, signal: Signal | None) -> Iterator[str]:
+    url = split_endpoint(endpoint)
+    path = url.path.rstrip("/")
+    if url.port == 4317:
+        yield f"{key}: {mask_url(endpoint)!r} has the port of gRPC; write 4318, or grpc as exporter.protocol"
+    if signal is None and path.endswith(tuple(each.path for each in Signal)):
         yield f"{key}: {mask_url(endpoint)!r} is a base URL, to which /v1/traces and so on are added; leave {path} out"
-    if protocol == "http/protobuf" and key != "exporter.endpoint" and not path:
-        signal = Signal(key.removeprefix("exporter.").removesuffix("_endpoint"))
+    if signal is not None and not path:
         yield f"{key}: {mask_url(endpoint)!r} is used as it is; add {signal.path} if the destination expects it"
 
 

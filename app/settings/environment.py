@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from app.settings.headers import parse_pairs
 from app.settings.keys import KEYS, PREFIX, SECTIONS, Value, meant, near, variable
 
-__all__ = ["STANDARD", "read_environment", "read_standard"]
+__all__ = ["STANDARD", "STANDARD_PREFIX", "read_environment", "read_standard"]
 
 # Kubernetes describes every Service of the namespace in the environment of every pod. A Service named otlp-service
 # gives OTLP_SERVICE_PORT and the like; others whose names begin with otlp give the shapes below.
@@ -17,7 +17,7 @@ _SERVICE_LINK = re.compile(
 )
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 
-_STANDARD_PREFIX = "OTEL_EXPORTER_OTLP_"
+STANDARD_PREFIX = "OTEL_EXPORTER_OTLP_"
 STANDARD = {
     "ENDPOINT": "exporter.endpoint",
     "TRACES_ENDPOINT": "exporter.traces_endpoint",
@@ -70,9 +70,9 @@ def read_standard(environ: Mapping[str, str]) -> tuple[dict[str, Value], list[st
     problems: list[str] = []
     for name in sorted(environ):
         text = environ[name].strip()
-        if not name.startswith(_STANDARD_PREFIX) or not text:
+        if not name.startswith(STANDARD_PREFIX) or not text:
             continue
-        suffix = name.removeprefix(_STANDARD_PREFIX)
+        suffix = name.removeprefix(STANDARD_PREFIX)
         if key := STANDARD.get(suffix):
             try:
                 values[key] = Value(_standard_value(suffix, text), name)
@@ -80,9 +80,9 @@ def read_standard(environ: Mapping[str, str]) -> tuple[dict[str, Value], list[st
                 problems.append(f"{key}: {error} ({name})")
         elif (match := _PER_SIGNAL.fullmatch(suffix)) and (match[2] in STANDARD or match[2] == "INSECURE"):
             problems.append(
-                f"{name}: is not supported for one signal alone; set {_STANDARD_PREFIX}{match[2]}, which is for all"
+                f"{name}: is not supported for one signal alone; set {STANDARD_PREFIX}{match[2]}, which is for all"
             )
-    if environ.get(f"{_STANDARD_PREFIX}INSECURE", "").strip().lower() == "false":
+    if environ.get(f"{STANDARD_PREFIX}INSECURE", "").strip().lower() == "false":
         values = {key: _secured(key, value) for key, value in values.items()}
     return values, problems
 

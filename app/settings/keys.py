@@ -74,14 +74,13 @@ def near(name: str, known: list[str]) -> str | None:
 
 def meant(name: str) -> str | None:
     """The key or section that an unknown name is most likely meant to be."""
-    known = [*KEYS, *SECTIONS]
     section, _, last = name.rpartition(".")
-    if section not in SECTIONS:
+    known = [*KEYS, *SECTIONS]
+    if section and section not in SECTIONS:
         return near(name, known)
+    namesakes = [key for key in KEYS if key.rpartition(".")[2] == last]
     sisters = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
-    namesakes = [key for key in known if key.rpartition(".")[2] == last]
-    sister = near(last, list(sisters))
-    return sisters[sister] if sister else next(iter(namesakes), None)
+    return namesakes[0] if namesakes else sisters.get(near(last, list(sisters)) or "")
 
 
 def unknown(name: str) -> str:

@@ -102,7 +102,7 @@ def check_files(loaded: Loaded) -> None:
 def _read_overrides(overrides: Mapping[str, str]) -> tuple[dict[str, Value], list[str]]:
     values = {key: Value(text, _COMMAND_LINE) for key, text in overrides.items() if key in KEYS}
     problems = [
-        f"{key}: is a section; set a key in it ({_COMMAND_LINE})" if key in SECTIONS else f"{unknown(key)} (--set)"
+        f"{f'{key}: is a section; set a key in it' if key in SECTIONS else unknown(key)} ({_COMMAND_LINE})"
         for key in overrides
         if key not in KEYS
     ]

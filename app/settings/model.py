@@ -64,7 +64,7 @@ def _level(value: object) -> object:
 
 def _log_format(value: object) -> object:
     """Without a choice: for people on a terminal, for machines elsewhere."""
-    if value is None:
+    if value in {None, "", "null"}:
         return "text" if sys.stderr.isatty() else "json"
     return _lower(value)
 
@@ -75,8 +75,8 @@ def _pairs(value: object) -> object:
 
 
 def _some(value: object) -> object:
-    if value == "":
-        raise ValueError("is empty; write a path")
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError(f"{value!r} is not a path; write one")
     return value
 
 
@@ -151,25 +151,25 @@ class ExporterSettings(_Section):
     tls: TlsSettings = TlsSettings()
     retry: RetrySettings = RetrySettings()
 
-    def endpoint_of(self, signal: Signal) -> str:
-        """The endpoint as it was written: the signal's own, or the one of all."""
+    def own_endpoint(self, signal: Signal) -> str | None:
+        """The endpoint that `signal` has for itself."""
         own: dict[Signal, str | None] = {
             Signal.TRACES: self.traces_endpoint,
             Signal.METRICS: self.metrics_endpoint,
             Signal.LOGS: self.logs_endpoint,
         }
-        return own[signal] or self.endpoint
+        return own[signal]
 
     def endpoint_for(self, signal: Signal) -> str:
         """The URL to post `signal` to, or for gRPC the target to dial, as ``host:port``."""
-        endpoint = self.endpoint_of(signal)
+        own = self.own_endpoint(signal)
         if self.protocol == "grpc":
-            return target(endpoint)
-        return endpoint if endpoint != self.endpoint else endpoint.rstrip("/") + signal.path
+            return target(own or self.endpoint)
+        return own or self.endpoint.rstrip("/") + signal.path
 
     def secure(self, signal: Signal) -> bool:
         """Whether `signal` goes out over TLS."""
-        return split_endpoint(self.endpoint_of(signal)).scheme == "https"
+        return split_endpoint(self.own_endpoint(signal) or self.endpoint).scheme == "https"
 
 
 class QueueSettings(_Section):

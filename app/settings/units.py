@@ -1,6 +1,7 @@
 """Durations and sizes, as people write them and as the service computes with them."""
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -19,6 +20,7 @@ _BYTES = {
     "gb": 10**9,
     "tb": 10**12,
 }
+_TOO_LARGE = 1 << 63
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _PART = re.compile(rf"({_NUMBER})(ms|us|h|m|s)")
 _DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|us|h|m|s))+")
@@ -52,15 +54,17 @@ def _duration_remedy(text: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact way to write it: ``30s``, ``200ms``, ``1m30s``."""
-    if seconds <= 0:
-        return "0s"
-    if seconds < 1:
-        return f"{seconds * 1000:.10g}ms"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{number:.10g}{unit}" for number, unit in parts if number)
+    """A short way to write it that means exactly the same: ``30s``, ``200ms``, ``1m30s``."""
+    milliseconds = f"{seconds * 1000:.10g}ms"
+    if 0 < seconds < 1 and "e" not in milliseconds and parse_duration(milliseconds) == seconds:
+        return milliseconds
+    if seconds < 60 or seconds != int(seconds):
+        # repr is exact, but may have an exponent.
+        text = repr(float(seconds))
+        return f"{Decimal(text):f}s".replace(".0s", "s")
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if number)
 
 
 def parse_size(value: object) -> int:
@@ -78,19 +82,19 @@ def parse_size(value: object) -> int:
         if match is None or (match[2] and match[2] not in _BYTES):
             raise ValueError(f"{value!r} is not a size; write 64MiB, 512KiB or a number of bytes")
         size = float(match[1]) * _BYTES[match[2] or "b"]
-    if size < 0:
-        raise ValueError(f"{value!r} is not a size; it must not be negative")
+    if not 0 <= size < _TOO_LARGE:
+        raise ValueError(f"{value!r} is not a size; it must be between 0 and 8 EiB")
     if size != int(size):
         raise ValueError(f"{value!r} is not a whole number of bytes; write 64MiB, 512KiB or a number of bytes")
     return int(size)
 
 
 def format_size(size: int) -> str:
-    """The largest binary unit that keeps it exact within two decimals: ``64MiB``, ``3.5MiB``, ``1000``."""
+    """The largest unit in which it takes two decimals at most: ``64MiB``, ``3.5MiB``; otherwise in bytes."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
-        number = size / _BYTES[unit.lower()]
-        if number >= 1 and round(number, 2) == number:
-            return f"{number:g}{unit}" if number < 1e6 else f"{number:.0f}{unit}"
+        quarters, rest = divmod(size * 4, _BYTES[unit.lower()])
+        if quarters >= 4 and not rest:
+            return f"{quarters / 4:.2f}".rstrip("0").rstrip(".") + unit
     return str(size)
 
 

@@ -1,0 +1,137 @@
+"""Settings that contradict each other."""
+
+from pathlib import Path
+
+import pytest
+
+from app.settings import (
+    ExporterSettings,
+    MetricsSettings,
+    QueueSettings,
+    RetrySettings,
+    ServerSettings,
+    Settings,
+    TlsSettings,
+    TracingSettings,
+)
+from app.settings.check import conflicts
+
+MiB = 1 << 20
+
+
+def found(settings: Settings) -> dict[str, str]:
+    """The first key of each conflict, and its text."""
+    return {conflict.keys[0]: conflict.text for conflict in conflicts(settings)}
+
+
+def test_the_defaults_do_not_contradict_each_other() -> None:
+    assert found(Settings()) == {}
+
+
+def test_a_json_request_may_be_as_large_as_any_request_but_not_larger() -> None:
+    assert found(Settings(server=ServerSettings(max_request_size=4 * MiB))) == {}
+    assert found(Settings(server=ServerSettings(max_request_size=4 * MiB, max_json_size=5 * MiB))) == {
+        "server.max_json_size": "5MiB is above server.max_request_size, 4MiB; lower the one or raise the other"
+    }
+
+
+def test_one_request_fits_in_what_all_may_hold() -> None:
+    assert found(Settings(server=ServerSettings(max_inflight_bytes=16 * MiB))) == {}
+    assert (
+        "16MiB; raise the one"
+        in found(Settings(server=ServerSettings(max_inflight_bytes=15 * MiB)))["server.max_inflight_bytes"]
+    )
+
+
+def test_ports_differ_unless_any_will_do() -> None:
+    assert found(Settings(server=ServerSettings(port=0, grpc_port=0), metrics=MetricsSettings(port=0))) == {}
+    assert found(Settings(server=ServerSettings(port=9090, grpc_port=9090))) == {
+        "server.grpc_port": "9090 is server.port already; write another",
+        "metrics.port": "9090 is server.port already; write another",
+    }
+
+
+def test_a_queue_on_disk_has_room_beside_its_reserve() -> None:
+    assert found(Settings(queue=QueueSettings(max_bytes=32 * MiB))) == {}
+    assert found(Settings(queue=QueueSettings(max_bytes=31 * MiB))) == {
+        "queue.max_bytes": "31MiB is too small; 16MiB of it is a reserve, so write at least 32MiB"
+    }
+
+
+def test_a_queue_on_disk_takes_the_largest_request() -> None:
+    server = ServerSettings(max_request_size=20 * MiB)
+    assert found(Settings(server=server, queue=QueueSettings(max_bytes=36 * MiB))) == {}
+    text = found(Settings(server=server, queue=QueueSettings(max_bytes=35 * MiB)))["queue.max_bytes"]
+    assert text.startswith("35MiB, less a reserve of 16MiB, cannot hold one request of server.max_request_size, 20MiB")
+
+
+def test_a_queue_in_memory_takes_the_largest_request_and_needs_no_disk() -> None:
+    assert found(Settings(queue=QueueSettings(storage="memory", memory_bytes=16 * MiB, max_bytes=1))) == {}
+    text = found(Settings(queue=QueueSettings(storage="memory", memory_bytes=15 * MiB)))["queue.memory_bytes"]
+    assert text.startswith("15MiB cannot hold one request of server.max_request_size, 16MiB")
+
+
+def test_grpc_knows_no_zstd() -> None:
+    assert found(Settings(exporter=ExporterSettings(compression="zstd"))) == {}
+    assert "exporter.compression" in found(Settings(exporter=ExporterSettings(compression="zstd", protocol="grpc")))
+
+
+def test_grpc_would_take_a_header_for_binary() -> None:
+    headers = {"trace-bin": "x"}
+    assert found(Settings(exporter=ExporterSettings(headers=headers))) == {}
+    assert found(Settings(exporter=ExporterSettings(headers=headers, protocol="grpc"))) == {
+        "exporter.headers": "'trace-bin' would be binary in gRPC; give it a name without -bin"
+    }
+
+
+def test_a_certificate_and_its_key_come_together() -> None:
+    both = TlsSettings(cert_file=Path("c"), key_file=Path("k"))
+    assert found(Settings(exporter=ExporterSettings(tls=both))) == {}
+    assert found(Settings(exporter=ExporterSettings(tls=TlsSettings(cert_file=Path("c"))))) == {
+        "exporter.tls.cert_file": "'c' needs its key; set exporter.tls.key_file too"
+    }
+    assert found(Settings(exporter=ExporterSettings(tls=TlsSettings(key_file=Path("k"))))) == {
+        "exporter.tls.key_file": "'k' needs its certificate; set exporter.tls.cert_file too"
+    }
+
+
+def test_a_batch_is_no_larger_than_any_destination_takes() -> None:
+    assert found(Settings(exporter=ExporterSettings(max_batch_bytes=64 * MiB))) == {}
+    assert (
+        "at most 64MiB"
+        in found(Settings(exporter=ExporterSettings(max_batch_bytes=65 * MiB)))["exporter.max_batch_bytes"]
+    )
+
+
+def test_the_first_wait_is_not_above_the_longest() -> None:
+    assert found(Settings(exporter=ExporterSettings(retry=RetrySettings(initial_interval=30)))) == {}
+    text = found(Settings(exporter=ExporterSettings(retry=RetrySettings(initial_interval=31))))
+    assert text["exporter.retry.initial_interval"].startswith("31s is above exporter.retry.max_interval, 30s; lower")
+
+
+@pytest.mark.parametrize("key", ["endpoint", "traces_endpoint", "metrics_endpoint", "logs_endpoint"])
+def test_every_endpoint_is_looked_at(key: str) -> None:
+    exporter = ExporterSettings.model_validate({key: "ftp://user:hush@c"})
+    assert found(Settings(exporter=exporter)) == {
+        f"exporter.{key}": "'ftp://user:****@c' has the scheme 'ftp'; write http:// or https://"
+    }
+
+
+def test_a_host_and_port_are_an_endpoint_for_grpc_only() -> None:
+    exporter = ExporterSettings(endpoint="c:4317", protocol="grpc")
+    assert found(Settings(exporter=exporter)) == {}
+    assert "has no scheme" in found(Settings(exporter=ExporterSettings(endpoint="c:4317")))["exporter.endpoint"]
+
+
+def test_a_console_has_no_endpoint() -> None:
+    assert found(Settings(exporter=ExporterSettings(endpoint="", protocol="console"))) == {}
+
+
+def test_self_tracing_is_off() -> None:
+    assert "tracing.enabled" in found(Settings(tracing=TracingSettings(enabled=True)))
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live"])
+def test_metrics_do_not_take_the_place_of_the_probes(path: str) -> None:
+    assert "metrics.path" in found(Settings(metrics=MetricsSettings(path=path)))
+    assert found(Settings(metrics=MetricsSettings(path="/healthy"))) == {}

@@ -1,0 +1,258 @@
+"""From the sources to settings: who wins, and every mistake at once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from app.settings import Loaded, Settings, SettingsError, check_files, load
+from app.settings.keys import KEYS
+
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+def config(directory: Path, text: str) -> Path:
+    path = directory / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+def mistakes(overrides: Mapping[str, str], environ: Mapping[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(overrides, environ or {})
+    return caught.value.problems
+
+
+def test_without_any_source_all_is_default() -> None:
+    loaded = load({}, {})
+    assert loaded.settings == Settings()
+    assert loaded.origins == dict.fromkeys(KEYS, "default")
+
+
+def test_a_settings_object_made_in_python_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER", '{"port": 1}')
+    monkeypatch.setenv("OTLP_SERVER__PORT", "1")
+    assert Settings().server.port == 8080
+
+
+def test_each_source_wins_over_the_next(tmp_path: Path) -> None:
+    path = config(
+        tmp_path,
+        "exporter:\n  endpoint: http://file:1\n  timeout: 1s\n  compression: none\n  protocol: grpc\n",
+    )
+    environ = {
+        "CONFIG_PATH": str(path),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://standard:2",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2000",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTLP_EXPORTER__ENDPOINT": "http://own:3",
+        "OTLP_EXPORTER__TIMEOUT": "3s",
+    }
+    loaded = load({"exporter.endpoint": "http://line:4"}, environ)
+    exporter = loaded.settings.exporter
+    assert (exporter.endpoint, exporter.timeout, exporter.compression, exporter.protocol) == (
+        "http://line:4",
+        3.0,
+        "gzip",
+        "grpc",
+    )
+    assert {key: origin for key, origin in loaded.origins.items() if origin != "default"} == {
+        "exporter.endpoint": "command line",
+        "exporter.timeout": "OTLP_EXPORTER__TIMEOUT",
+        "exporter.compression": "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "exporter.protocol": f"{path}:5",
+    }
+
+
+def test_a_file_that_is_named_by_hand_wins_over_config_path(tmp_path: Path) -> None:
+    path = config(tmp_path, "server: {port: 1}")
+    assert load({}, {"CONFIG_PATH": "/nowhere"}, config=path).settings.server.port == 1
+
+
+def test_an_empty_config_path_is_none() -> None:
+    assert load({}, {"CONFIG_PATH": ""}).settings == Settings()
+
+
+def test_a_missing_file_is_an_error() -> None:
+    (problem,) = mistakes({}, {"CONFIG_PATH": "no/such.yaml"})
+    assert problem == "no/such.yaml: the configuration file does not exist; correct CONFIG_PATH or --config"
+
+
+def test_a_map_is_taken_whole_from_who_wins(tmp_path: Path) -> None:
+    path = config(tmp_path, "exporter: {headers: {a: '1', b: '2'}}")
+    assert load({}, {"OTLP_EXPORTER__HEADERS": "C=3"}, config=path).settings.exporter.headers == {"c": "3"}
+    assert load({"exporter.headers": '{"d": "4,5"}'}, {}, config=path).settings.exporter.headers == {"d": "4,5"}
+    assert load({"exporter.headers": ""}, {}, config=path).settings.exporter.headers == {}
+
+
+@pytest.mark.parametrize("text", ["", "null"])
+def test_no_value_is_written_as_null_or_as_nothing(text: str) -> None:
+    loaded = load({"queue.max_age": text, "exporter.tls.ca_file": text, "logging.format": text}, {})
+    assert loaded.settings.queue.max_age is None
+    assert loaded.settings.exporter.tls.ca_file is None
+    assert loaded.settings.logging.format == Settings().logging.format
+
+
+def test_texts_become_values_whoever_says_them() -> None:
+    settings = load(
+        {
+            "server.port": "0",
+            "exporter.batch_size": "1e+06",
+            "exporter.retry.multiplier": "2",
+            "queue.max_age": "1h",
+            "queue.max_bytes": "1GiB",
+            "queue.storage": "Disk",
+            "logging.level": "WARN",
+            "logging.format": "Text",
+            "health.unready_when_full": "true",
+            "metrics.enabled": "off",
+        },
+        {},
+    ).settings
+    assert settings.server.port == 0
+    assert settings.exporter.batch_size == 1_000_000
+    assert settings.exporter.retry.multiplier == 2.0
+    assert settings.queue.max_age == 3600.0
+    assert settings.queue.max_bytes == 1 << 30
+    assert (settings.queue.storage, settings.logging.level, settings.logging.format) == ("disk", "warning", "text")
+    assert settings.health.unready_when_full
+    assert not settings.metrics.enabled
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "problem"),
+    [
+        ("exporter.timeout", "30x", "'30x' is not a duration; write 30s, 500ms or 5m"),
+        ("exporter.timeout", "30", "'30' is not a duration; a number needs its unit; write 30s or 30ms"),
+        ("exporter.timeout", "0", "'0' is too small; it must be above 0"),
+        ("exporter.max_batch_bytes", "3Mi", "'3Mi' is not a size; write 64MiB, 512KiB or a number of bytes"),
+        ("server.port", "http", "'http' is not a whole number; write one such as 8080"),
+        ("server.port", "70000", "'70000' is too large; it must be at most 65535"),
+        ("server.port", "-1", "'-1' is too small; it must be at least 0"),
+        ("server.port", "1.5", "'1.5' is not a whole number; write one such as 8080"),
+        ("server.port", "null", "'null' is not a whole number; write one such as 8080"),
+        ("server.max_connections", "1e999", "'1e999' is not a whole number; write one such as 8080"),
+        ("server.max_connections", "1e-1", "'1e-1' is not a whole number; write one such as 8080"),
+        ("server.max_connections", "eleven", "'eleven' is not a whole number; write one such as 8080"),
+        ("server.host", "", "is empty; write a value, or leave the key out"),
+        ("queue.directory", "", "'' is not a path; write one"),
+        ("queue.directory", "a\0b", "'a\\x00b' is not a path; write one"),
+        ("exporter.retry.multiplier", "0.9", "'0.9' is too small; it must be at least 1"),
+        ("exporter.retry.multiplier", "inf", "'inf' is not a number; write one such as 1.5"),
+        ("exporter.retry.multiplier", "much", "'much' is not a number; write one such as 1.5"),
+        ("metrics.enabled", "maybe", "'maybe' is not true or false; write one of them"),
+        ("metrics.path", "metrics", "'metrics' is not a path; write one such as /metrics"),
+        ("exporter.protocol", "grcp", "'grcp' is not 'http/protobuf', 'grpc' or 'console'; did you mean grpc?"),
+        ("queue.storage", "tape", "'tape' is not 'disk' or 'memory'; write 'disk' or 'memory'"),
+        ("exporter.headers", "x y=hush", "'x y' is not a header's name; use letters, digits and hyphens"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_remedy_and_source(key: str, text: str, problem: str) -> None:
+    assert mistakes({key: text}) == [f"{key}: {problem} (command line)"]
+
+
+def test_a_key_without_a_value_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({}, {}, config=config(tmp_path, "exporter:\n  timeout:\n"))
+    assert caught.value.problems == [
+        f"exporter.timeout: has no value; write one, or leave the key out ({tmp_path}/c.yaml:2)"
+    ]
+
+
+def test_an_unknown_key_on_the_command_line_is_told() -> None:
+    assert mistakes({"exporter.timout": "1s", "queue": "x"}) == [
+        "exporter.timout: unknown key; did you mean exporter.timeout? (command line)",
+        "queue: is a section; set a key in it (command line)",
+    ]
+
+
+def test_self_tracing_may_only_be_off() -> None:
+    assert not load({"tracing.enabled": "false"}, {}).settings.tracing.enabled
+    assert mistakes({"tracing.enabled": "true"}) == [
+        "tracing.enabled: self-tracing is not available in this version; write false (command line)"
+    ]
+
+
+def test_every_mistake_of_every_source_is_told_at_once(tmp_path: Path) -> None:
+    path = config(tmp_path, "server:\n  prot: 1\n  port: many\nqueue: {wait: 5}\n")
+    environ = {"OTLP_FOO": "1", "OTLP_METRICS__PORT": "x", "OTEL_EXPORTER_OTLP_TIMEOUT": "1s"}
+    with pytest.raises(SettingsError) as caught:
+        load({"exporter.compression": "zip", "exporter.tls.key_file": "k"}, environ, config=path)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "server.prot",
+        "exporter.timeout",
+        "OTLP_FOO",
+        "server.port",
+        "exporter.compression",
+        "queue.wait",
+        "metrics.port",
+        "exporter.tls.key_file",
+    ]
+    assert str(caught.value) == "\n".join(caught.value.problems)
+
+
+def test_a_contradiction_names_the_sources_of_both_sides() -> None:
+    problems = mistakes({"exporter.protocol": "grpc"}, {"OTLP_EXPORTER__COMPRESSION": "zstd"})
+    assert [problem[problem.rindex("(") :] for problem in problems] == ["(OTLP_EXPORTER__COMPRESSION, command line)"]
+
+
+def test_a_contradiction_with_a_wrong_value_is_not_made_up() -> None:
+    assert len(mistakes({"server.max_request_size": "1TB x", "server.max_inflight_bytes": "1MiB"})) == 1
+
+
+def test_no_message_holds_a_secret() -> None:
+    problems = mistakes(
+        {"exporter.endpoint": "ftp://user:hush@c", "exporter.traces_endpoint": "http://c:0/?hush"},
+        {"OTLP_EXPORTER__HEADERS": "a=hush,hush", "OTEL_EXPORTER_OTLP_HEADERS": "b=hush%0A,hush"},
+    )
+    assert len(problems) == 4
+    assert "hush" not in "\n".join(problems)
+
+
+def test_settings_do_not_show_the_values_of_headers() -> None:
+    assert "hush" not in repr(load({"exporter.headers": "a=hush"}, {}))
+
+
+def with_files(directory: Path, **contents: str) -> Loaded:
+    overrides = {"headers": "exporter.headers_file", "ca": "exporter.tls.ca_file"}
+    for name, content in contents.items():
+        (directory / name).write_text(content)
+    return load({overrides[name]: str(directory / name) for name in contents}, {})
+
+
+def test_files_that_can_be_read_are_fine(tmp_path: Path) -> None:
+    check_files(load({}, {}))
+    check_files(with_files(tmp_path, headers="a: b", ca="pem"))
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    loaded = with_files(tmp_path, headers="hush", ca="pem")
+    (tmp_path / "ca").unlink()
+    with pytest.raises(SettingsError) as caught:
+        check_files(loaded)
+    headers, authority, source = tmp_path / "headers", tmp_path / "ca", "(command line)"
+    assert caught.value.problems == [
+        f"exporter.headers_file: '{headers}' does not hold headers: line 1 is not a header; write name: value {source}",
+        f"exporter.tls.ca_file: '{authority}' cannot be read: No such file or directory {source}",
+    ]
+
+
+def test_the_default_file_has_every_key_with_its_default() -> None:
+    loaded = load({}, {}, config=CONFIG / "default.yaml")
+    assert loaded.settings == Settings()
+    assert [key for key, origin in loaded.origins.items() if origin == "default"] == []
+
+
+@pytest.mark.parametrize("name", ["production", "local"])
+def test_a_shipped_file_has_no_mistake(name: str) -> None:
+    assert load({}, {}, config=CONFIG / f"{name}.yaml").settings != Settings()
+
+
+def test_the_production_file_has_the_guides_values() -> None:
+    settings = load({}, {}, config=CONFIG / "production.yaml").settings
+    assert (settings.server.host, settings.server.port, settings.server.grpc_port) == ("0.0.0.0", 8080, 4317)
+    assert settings.exporter.endpoint == "http://otel-collector:4318"
+    assert (settings.exporter.timeout, settings.exporter.batch_size) == (30.0, 1000)
+    assert (settings.logging.level, settings.logging.format) == ("info", "json")
+    assert (settings.metrics.enabled, settings.metrics.port, settings.metrics.path) == (True, 9090, "/metrics")
+    assert settings.queue.directory == Path("/data/queue")
