@@ -6,6 +6,7 @@ ten milliseconds of CPU, `http.client` or YAML would make that forty.
 
 import _socket  # what `socket` wraps, without the enums and selectors that cost as much as the interpreter's start
 import os
+import stat
 import time
 
 __all__ = ["address_file", "main", "read_address", "remove_address", "write_address"]
@@ -36,19 +37,15 @@ class _NotReadyError(Exception):
 
 def main(arguments: list[str]) -> tuple[int, str]:
     """The exit code and the one line (or the help) to print."""
+    if "-h" in arguments or "--help" in arguments:
+        return 0, _USAGE
     try:
         url, timeout = _options(arguments)
-    except _UsageError as error:
-        return (2, f"{error}\n{_USAGE}") if str(error) else (0, _USAGE)
-    try:
         host, port, path = _parse_url(url) if url else (*_left_address(), _PATH)
-    except _UsageError as error:
-        return 2, str(error)
-    except _NotReadyError as error:
-        return 1, f"not ready: {error}"
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         status, body = _ask(host, port, path, place, timeout)
+    except _UsageError as error:
+        return 2, f"otlp-service health: {error}\n{_USAGE}"
     except _NotReadyError as error:
         return 1, f"not ready: {error}"
     if status == 200:
@@ -73,7 +70,7 @@ def write_address(host: str, port: int) -> tuple[str, int]:
         os.unlink(part)  # noqa: PTH108 - pathlib costs more than all of this
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(descriptor, _line(host, port))
+        os.write(descriptor, f"{host} {port}\n".encode())
     finally:
         os.close(descriptor)
     os.replace(part, path)  # noqa: PTH105 - as above
@@ -82,8 +79,12 @@ def write_address(host: str, port: int) -> tuple[str, int]:
 
 def remove_address(host: str, port: int) -> None:
     """Take the address away, unless another process has left its own there since."""
-    if read_address() == (host, port):
+    if read_address() != (host, port):
+        return
+    try:
         os.unlink(address_file())  # noqa: PTH108 - as above
+    except FileNotFoundError:
+        return  # someone was faster, and it is as it should be
 
 
 def read_address() -> tuple[str, int] | None:
@@ -96,16 +97,12 @@ def read_address() -> tuple[str, int] | None:
     except OSError:
         return None
     try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
+        if not stat.S_ISREG((status := os.fstat(descriptor)).st_mode) or status.st_uid != os.geteuid():
             return None
         host, _, port = os.read(descriptor, 512).decode("utf-8", "replace").rstrip("\n").rpartition(" ")
     finally:
         os.close(descriptor)
     return (host, int(port)) if _is_port(port) else None
-
-
-def _line(host: str, port: int) -> bytes:
-    return f"{host} {port}\n".encode()
 
 
 def _is_port(text: str) -> bool:
@@ -125,13 +122,11 @@ def _options(arguments: list[str]) -> tuple[str, float]:
     rest = list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if name in {"-h", "--help"}:
-            raise _UsageError
         if name not in {"--url", "--timeout"}:
-            raise _UsageError(f"otlp-service health: {name}: unknown argument")
+            raise _UsageError(f"{name}: unknown argument")
         if not equals:
             if not rest:
-                raise _UsageError(f"otlp-service health: {name}: needs a value")
+                raise _UsageError(f"{name}: needs a value")
             value = rest.pop(0)
         if name == "--url":
             url = value
@@ -146,7 +141,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 3600:
-        raise _UsageError(f"otlp-service health: --timeout: {text!r} is not a time in seconds; write one such as 2.5")
+        raise _UsageError(f"--timeout: {text!r} is not a time in seconds; write one such as 2.5")
     return seconds
 
 
@@ -157,9 +152,13 @@ def _parse_url(url: str) -> tuple[str, int, str]:
     if not colon or authority.endswith("]"):
         host, port = authority, "80"
     host = host.removeprefix("[").removesuffix("]")
-    if scheme.lower() != "http" or not separator or not host or not url.isascii() or not _is_port(port):
-        raise _UsageError(f"otlp-service health: --url: {url!r} is not such a URL; write http://127.0.0.1:9090{_PATH}")
+    if scheme.lower() != "http" or not separator or not host or not _is_port(port) or not _is_plain(url):
+        raise _UsageError(f"--url: {url!r} is not a URL that can be asked; write http://127.0.0.1:9090{_PATH}")
     return host, int(port), slash + path if path else _PATH
+
+
+def _is_plain(url: str) -> bool:
+    return url.isascii() and url.isprintable() and " " not in url
 
 
 def _ask(host: str, port: int, path: str, place: str, timeout: float) -> tuple[int, str]:

@@ -211,7 +211,7 @@ class MetricsSettings(_Section):
 
     enabled: bool = Field(True, description="Whether metrics are served; health always is.")
     port: Port = Field(9090, description="The admin port; 0 is any free port.")
-    path: Annotated[str, Field(pattern=r"^/[^\s?#]*$")] = Field("/metrics", description="Where metrics are served.")
+    path: Annotated[str, Field(pattern=r"^/[^\s?#{}]*$")] = Field("/metrics", description="Where metrics are served.")
 
 
 class HealthSettings(_Section):
