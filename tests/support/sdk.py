@@ -91,6 +91,8 @@ class Sdk:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            await self.flush()
         for provider in (self.tracers, self.meters, self.loggers):
             await asyncio.to_thread(provider.shutdown)
 
