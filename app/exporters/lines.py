@@ -163,6 +163,8 @@ def _text(value: AnyValue) -> str:
     match kind:
         case None:
             return ""
+        case "bool_value":
+            return "true" if value.bool_value else "false"
         case "bytes_value":
             return value.bytes_value[:32].hex()
         case "array_value":

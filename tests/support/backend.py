@@ -33,7 +33,7 @@ __all__ = ["Backend"]
 
 
 class Backend:
-    """Serves from entering to leaving, and again on the same ports and with its memory when entered again.
+    """Serves from entering to leaving, but for while it is stopped.
 
     Args:
         http_port: for OTLP/HTTP; 0 is any free one.
@@ -56,6 +56,8 @@ class Backend:
         """Every request, in the order of arrival."""
         self.taken: list[Received] = []
         """Those that were answered with success."""
+        self.abandoned: list[Received] = []
+        """Those that were not answered, because the client gave up or the backend ended."""
         self.otherwise: Answer | Callable[[Received], Answer] = Success()
         """The answer when the script has none."""
         self._script: deque[Answer] = deque()
@@ -64,18 +66,30 @@ class Backend:
         self._scheme = "https" if tls else "http"
         self._record = record
         self._changed = asyncio.Condition()
+        self._sides: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._http)
-            await stack.enter_async_context(self._grpc)
-            self._exit = stack.pop_all()
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._exit.aclose()
+        await self.stop()
+
+    async def start(self) -> None:
+        """Serve; does nothing to one that does."""
+        if self._sides is None:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._http)
+                await stack.enter_async_context(self._grpc)
+                self._sides = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Go away: connections are cut, and new ones are refused until the next start, which has the same ports."""
+        if self._sides is not None:
+            sides, self._sides = self._sides, None
+            await sides.aclose()
 
     @property
     def http_port(self) -> int:
@@ -111,14 +125,26 @@ class Backend:
         return self.items(Signal.LOGS)
 
     async def received(self, condition: Callable[[Self], bool], *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
-        """Wait until `condition` of this backend holds; it is looked at whenever a request arrives or is taken."""
+        """Wait until `condition` of this backend holds; it is looked at whenever something happens to it."""
         async with asyncio.timeout(timeout), self._changed:
             await self._changed.wait_for(lambda: condition(self))
 
     async def _ask(self, received: Received) -> Answer:
-        """Record a request and decide its answer."""
+        """Record a request and decide its answer. Cancelled when the client gives up."""
         self.requests.append(received)
         await self._notify()
+        try:
+            answer = await self._decide(received)
+        except asyncio.CancelledError:
+            self.abandoned.append(received)
+            await self._notify()
+            raise
+        if isinstance(answer, Success | Partial):
+            self._take(received)
+            await self._notify()
+        return answer
+
+    async def _decide(self, received: Received) -> Answer:
         answer = self._script.popleft() if self._script else self.otherwise
         if callable(answer):
             answer = answer(received)
@@ -127,9 +153,6 @@ class Backend:
             answer = answer.then
         if isinstance(answer, Hang):
             await asyncio.get_running_loop().create_future()
-        if isinstance(answer, Success | Partial):
-            self._take(received)
-            await self._notify()
         return answer
 
     def _take(self, received: Received) -> None:

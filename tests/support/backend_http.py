@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from ssl import SSLContext
 from types import TracebackType
@@ -30,7 +30,9 @@ _REJECTED = {
 class HttpSide:
     """Serves from entering to leaving; a connection that is open then is cut."""
 
-    def __init__(self, ask: Callable[[Received], Awaitable[Answer]], port: int, context: SSLContext | None) -> None:
+    def __init__(
+        self, ask: Callable[[Received], Coroutine[None, None, Answer]], port: int, context: SSLContext | None
+    ) -> None:
         self.port = port
         """Which port, once it serves; the same one again when it serves again."""
         self._ask = ask
@@ -80,30 +82,50 @@ class HttpSide:
             return True
         body = _decode(wire, headers.get("content-encoding", ""))
         peer = "{}:{}".format(*writer.get_extra_info("peername"))
-        return await self._answer(Received(signal, "http", body, wire, headers, peer), writer)
+        received = Received(signal, "http", body, wire, headers, peer)
+        answer = await _unless_gone(reader, self._ask(received))
+        keep = headers.get("connection", "").lower() != "close"
+        return await _give(answer, signal, writer) and keep
 
-    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> bool:
-        match await self._ask(received):
-            case Success():
-                await _respond(writer, Http(200, headers={"Content-Type": "application/x-protobuf"}))
-            case Partial() as partial:
-                await _respond(writer, _partial(received.signal, partial))
-            case Http() as response:
-                await _respond(writer, response)
-            case Raw(data):
-                writer.write(data)
-                await writer.drain()
-                return False
-            case Close():
-                return False
-            case Reset():
-                connection: socket.socket = writer.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.transport.abort()
-                return False
-            case answer:
-                raise TypeError(f"{answer} is no answer over HTTP")
-        return received.headers.get("connection", "").lower() != "close"
+
+async def _unless_gone(reader: asyncio.StreamReader, asking: Coroutine[None, None, Answer]) -> Answer:
+    """The answer, while its client waits; a client that hung up needs none."""
+    task = asyncio.create_task(asking)
+    more = asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait([task, more], return_when=asyncio.FIRST_COMPLETED)
+        if more.done() and not task.done():
+            raise ConnectionResetError("the client did not wait for its answer")
+        return await task
+    finally:
+        task.cancel()
+        more.cancel()
+        await asyncio.gather(task, more, return_exceptions=True)
+
+
+async def _give(answer: Answer, signal: Signal, writer: asyncio.StreamWriter) -> bool:
+    """Write an answer; whether the connection may stay open."""
+    match answer:
+        case Success():
+            await _respond(writer, Http(200, headers={"Content-Type": "application/x-protobuf"}))
+        case Partial() as partial:
+            await _respond(writer, _partial(signal, partial))
+        case Http() as response:
+            await _respond(writer, response)
+        case Raw(data):
+            writer.write(data)
+            await writer.drain()
+            return False
+        case Close():
+            return False
+        case Reset():
+            connection: socket.socket = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return False
+        case answer:
+            raise TypeError(f"{answer} is no answer over HTTP")
+    return True
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:

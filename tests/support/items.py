@@ -25,6 +25,8 @@ class Item:
     name: object
     """Of the span or the metric, or the log record's body."""
     attributes: dict[str, object]
+    span_id: str = ""
+    """Of a span, in hex."""
 
 
 def items_of(signal: Signal, body: bytes) -> Iterator[Item]:
@@ -47,7 +49,7 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[Item]:
         service = _service(resource.resource)
         for scope in resource.scope_spans:
             for span in scope.spans:
-                yield Item("traces", service, span.name, _attributes(span.attributes))
+                yield Item("traces", service, span.name, _attributes(span.attributes), span.span_id.hex())
 
 
 def _points(request: ExportMetricsServiceRequest) -> Iterator[Item]:

@@ -1,0 +1,103 @@
+"""Attempts are counted by how they ended; remarks are logged rarely."""
+
+import pytest
+
+from app.core.errors import PartlyRejected
+from app.core.request import ExportRequest, Signal
+from app.exporters.answer import PartialSuccess
+from app.exporters.attempts import Attempts
+from app.telemetry.metrics import Metrics
+
+REQUEST = ExportRequest(Signal.TRACES, b"", 10)
+
+
+class StoppedClock:
+    """Stands still but when it is told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def now_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("test")
+
+
+@pytest.fixture
+def attempts(metrics: Metrics, clock: StoppedClock) -> Attempts:
+    return Attempts(metrics, clock, timeout=30)
+
+
+def count(metrics: Metrics, code: str) -> float | None:
+    return metrics.registry.get_sample_value("otlp_exporter_requests_total", {"signal": "traces", "code": code})
+
+
+def test_an_attempt_is_counted_by_its_code_with_its_duration(
+    attempts: Attempts, metrics: Metrics, clock: StoppedClock
+) -> None:
+    for seconds in (2.0, 3.0):
+        began = attempts.begin()
+        clock.now += seconds
+        attempts.end(Signal.TRACES, "200", began)
+    assert count(metrics, "200") == 2
+    labels = {"signal": "traces"}
+    assert metrics.registry.get_sample_value("otlp_exporter_request_duration_seconds_sum", labels) == 5
+    assert metrics.registry.get_sample_value("otlp_exporter_request_duration_seconds_count", labels) == 2
+
+
+def test_an_attempt_cut_when_its_time_was_up_is_a_timeout(
+    attempts: Attempts, metrics: Metrics, clock: StoppedClock
+) -> None:
+    began = attempts.begin()
+    clock.now += 29.9
+    attempts.cut(Signal.TRACES, began)
+    assert count(metrics, "timeout") == 1
+
+
+def test_an_attempt_cut_before_is_cancelled(attempts: Attempts, metrics: Metrics, clock: StoppedClock) -> None:
+    began = attempts.begin()
+    clock.now += 3
+    attempts.cut(Signal.TRACES, began)
+    assert count(metrics, "cancelled") == 1
+    assert count(metrics, "timeout") is None
+
+
+@pytest.mark.parametrize("partial", [PartialSuccess(), PartialSuccess(-3)])
+def test_a_success_without_rejected_items_is_one(
+    attempts: Attempts, partial: PartialSuccess, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts.taken("there", REQUEST, partial)
+    assert not caplog.records
+
+
+def test_a_success_with_rejected_items_raises_how_many(attempts: Attempts) -> None:
+    with pytest.raises(PartlyRejected, match="too old") as raised:
+        attempts.taken("there", REQUEST, PartialSuccess(3, "too old"))
+    assert raised.value.items == 3
+
+
+def test_a_remark_is_logged_once_a_minute(
+    attempts: Attempts, clock: StoppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        attempts.taken("there", REQUEST, PartialSuccess(0, "deprecated\n\x1b attribute"))
+        clock.now += 25
+    assert [record.getMessage() for record in caplog.records] == [
+        'there took the spans and remarked: "deprecated ? attribute"'
+    ]
+    attempts.taken("there", REQUEST, PartialSuccess(0, "again"))
+    assert len(caplog.records) == 2
