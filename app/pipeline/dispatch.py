@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -50,7 +51,8 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._delivered = asyncio.Event()
+        self._moved = asyncio.Event()
+        """A delivery ended, or entries went without one."""
         self._filling: dict[Signal, asyncio.Timeout] = {}
         self._batch_timeout = settings.batch_timeout
         self._complaints = Sparingly(_log)
@@ -76,19 +78,22 @@ class Dispatcher:
         """Send what waits without waiting for more, until the queue is empty or `seconds` have passed."""
         self._batch_timeout = 0.0
         for filling in self._filling.values():
-            filling.reschedule(0.0)
+            if not filling.expired():
+                filling.reschedule(0.0)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(self._queue.items(signal) for signal in Signal):
-                    self._delivered.clear()
-                    await self._delivered.wait()
+                    self._moved.clear()
+                    await self._moved.wait()
 
     async def _run(self, signal: Signal) -> None:
         slots = asyncio.Semaphore(self._settings.concurrency)
 
-        def free(delivery: asyncio.Task[None]) -> None:
+        def ended(delivery: asyncio.Task[None], lease: Lease) -> None:
             self._deliveries.discard(delivery)
-            self._delivered.set()
+            if delivery.cancelled():  # perhaps before it began
+                self._queue.release(lease)
+            self._moved.set()
             slots.release()
 
         while True:
@@ -100,10 +105,11 @@ class Dispatcher:
                 lease = await self._queue.lease(signal, self._settings.max_batch_bytes)
                 if lease is None:  # what waited is gone: expired, or damaged
                     slots.release()
+                    self._moved.set()
                     break
                 delivery = asyncio.create_task(self._deliver(lease), name=f"deliver {signal.value}")
                 self._deliveries.add(delivery)
-                delivery.add_done_callback(free)
+                delivery.add_done_callback(partial(ended, lease=lease))
 
     async def _fill(self, signal: Signal, waited: float) -> None:
         """Return when a batch is due, the first of whose items have `waited` seconds."""
@@ -124,13 +130,10 @@ class Dispatcher:
             self._settle(lease, min(error.items, request.items), error)
         except Refused as error:
             self._settle(lease, request.items, error)
-        except asyncio.CancelledError:
-            self._queue.release(lease)
-            raise
         except Exception:  # noqa: BLE001 - a mistake of ours must neither lose the batch nor spin
             _log.exception("delivering %d %s failed; they are kept", request.items, request.signal.noun)
-            self._queue.release(lease)
             await self._clock.sleep(_AFTER_A_MISTAKE_SECONDS)
+            self._queue.release(lease)
         else:
             self._settle(lease, 0, None)
 
@@ -150,8 +153,9 @@ class Dispatcher:
     async def _expire_older_than(self, seconds: float) -> None:
         while True:
             await self._clock.sleep(min(seconds, 1.0))
-            expired = await self._queue.expire(self._clock.now_ns() - int(seconds * 1e9))
-            for signal, items in expired.items():
-                if items:
-                    self._metrics.dropped.labels(signal.value, "expired").inc(items)
-                    self._complaints.error("expired", "%d %s were older than queue.max_age", items, signal.noun)
+            await self._queue.expire(self._clock.now_ns() - int(seconds * 1e9), self._expired)
+
+    def _expired(self, signal: Signal, items: int) -> None:
+        self._metrics.dropped.labels(signal.value, "expired").inc(items)
+        self._complaints.error("expired", "%d %s were older than queue.max_age", items, signal.noun)
+        self._moved.set()

@@ -42,10 +42,12 @@ class Backoff:
     def failed(self, hint: float | None) -> float:
         """Return the seconds to wait after one more failure; `hint` is what the destination asked for."""
         self.failures += 1
+        jitter = 0.5 + self._jitter() / 2
+        initial = self._settings.initial_interval
         if hint is not None:
-            return self.cut(hint)
-        grown = self._settings.initial_interval * self._settings.multiplier ** min(self.failures - 1, 64)
-        return min(grown, self._settings.max_interval) * (0.5 + self._jitter() / 2)
+            return max(self.cut(hint), initial * jitter)  # "at once" must not become a storm
+        grown = initial * self._settings.multiplier ** min(self.failures - 1, 64)
+        return min(grown, self._settings.max_interval) * jitter
 
     def cut(self, hint: float) -> float:
         """Return as much of a hint as is honoured."""
@@ -143,7 +145,7 @@ class Retry:
 
     def _failed(self, error: Retryable, this_round: int) -> bool:
         """Note a failure; returns whether it is the one that counts for its round."""
-        counts = this_round == self._round
+        counts = this_round == self._round or self._allowed is None
         if counts:
             self._round += 1
             self._allowed = 1

@@ -17,10 +17,13 @@ from typing import Protocol, Self
 from app.core.errors import Refused
 from app.core.request import ExportRequest, Signal
 
-__all__ = ["Committed", "Entry", "Lease", "Queue", "QueueError"]
+__all__ = ["Committed", "Entry", "Expired", "Lease", "Queue", "QueueError"]
 
 Committed = Callable[[int], None]
 """Called with the number of items in the very turn of the event loop in which they become the queue's."""
+
+Expired = Callable[[Signal, int], None]
+"""Called with the number of items of a signal in the very turn in which the queue forgets them for their age."""
 
 
 class QueueError(Exception):
@@ -56,6 +59,7 @@ class Queue(Protocol):
 
         Raises:
             Retryable: there was no room for as long as a client may be kept waiting.
+            TooLarge: there never will be, even when the queue is empty.
         """
 
     async def delivered(self, signal: Signal, sequence: int) -> None:
@@ -63,6 +67,7 @@ class Queue(Protocol):
 
         Raises:
             Refused: the destination refused it.
+            Retryable: the queue gave it up (too old, damaged) before the destination saw it.
         """
 
     async def wait(self, signal: Signal, items: int) -> None:
@@ -80,8 +85,8 @@ class Queue(Protocol):
     def release(self, lease: Lease) -> None:
         """The entries of `lease` wait again, in their old place."""
 
-    async def expire(self, before_ns: int) -> dict[Signal, int]:
-        """Forget entries that were received before `before_ns` and wait; returns their items by signal."""
+    async def expire(self, before_ns: int, expired: Expired) -> None:
+        """Forget entries that were received before `before_ns` and wait; what is leased has its chance."""
 
     def items(self, signal: Signal) -> int:
         """Items that wait or are leased."""

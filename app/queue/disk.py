@@ -8,13 +8,14 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from types import TracebackType
 from typing import Self
 
 from app.core.clock import Clock
 from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
-from app.queue.contract import Committed, Entry, Lease, QueueError
+from app.queue.contract import Committed, Entry, Expired, Lease, QueueError
 from app.queue.outcomes import Outcomes
 from app.queue.record import HEADER_BYTES, DamagedRecord, pack, unpack
 from app.queue.room import Room
@@ -26,6 +27,7 @@ __all__ = ["DiskQueue"]
 
 _log = logging.getLogger(__name__)
 _POSTPONED_SECONDS = 1.0
+_EXPIRY_BYTES = 1 << 20  # what is read at a time to see how old it is
 
 
 @dataclass(slots=True)
@@ -45,9 +47,22 @@ class _Tail:
 
     begins: int | None = None
     """The first such sequence number; all that follow are on the disk alone too. None: all that waits is at hand."""
+    since_ns: int = 0
+    """None of it was received before this."""
     last: int = 0
-    """The last sequence number that was committed."""
+    """The last sequence number that was committed, and counted."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What was read of a tail at a time."""
+
+    entries: list[Entry]
+    damaged: list[tuple[int, int]]
+    """Sequence number and items of what is not what was written."""
+    follows: int
+    """The sequence number to go on with."""
 
 
 class DiskQueue:
@@ -68,14 +83,14 @@ class DiskQueue:
         self._shelves = {signal: Shelf(signal) for signal in Signal}
         self._tails = {signal: _Tail() for signal in Signal}
         self._next_sequence = 1
-        self._found_oldest_ns: int | None = None
         self._outcomes = Outcomes()
         self._pending: list[_Pending] = []
         self._deletes: list[tuple[Signal, int]] = []
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._closing = False
-        self._memory_freed = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Something came in, or was settled or released: whoever waits for memory looks again."""
         self._commit_began: float | None = None
         self._broken = False
         self._writer = ThreadPoolExecutor(1, "queue-writer")
@@ -86,16 +101,16 @@ class DiskQueue:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self._writer, self._store.open)
-        except QueueError:
-            self._stop_threads()
+        except BaseException:
+            self._stop()
             raise
         self._next_sequence = found.next_sequence
-        self._found_oldest_ns = found.oldest_ns
         self._room.arrive(0, found.used_bytes)
         for signal, items in found.items.items():
             self._metrics.recovered.labels(signal.value).inc(items)
             if items:
                 self._tails[signal].begins = 0
+                self._tails[signal].since_ns = found.oldest_ns[signal]
                 self._tails[signal].last = found.next_sequence - 1
                 self._shelves[signal].count(items)
                 _log.info("recovered %d %s from the queue", items, signal.noun)
@@ -105,14 +120,16 @@ class DiskQueue:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for committing in self.tasks:
-            if not self._broken:
-                await self._flush(committing)
-            committing.cancel()
-            await asyncio.gather(committing, return_exceptions=True)
-        self.tasks = []
-        self._store.close()
-        self._stop_threads()
+        try:
+            for committing in self.tasks:
+                if not self._broken:
+                    await self._flush(committing)
+                committing.cancel()
+                await asyncio.gather(committing, return_exceptions=True)
+        finally:
+            self.tasks = []
+            self._break_off([])
+            self._stop()
 
     async def append(self, request: ExportRequest, committed: Committed, *, expect: bool = False) -> int:
         cost = record_cost(HEADER_BYTES + len(request.body))
@@ -132,7 +149,11 @@ class DiskQueue:
         )
         self._pending.append(pending)
         self._work.set()
-        await pending.kept
+        try:
+            await pending.kept
+        except BaseException:
+            self._outcomes.forget(signal, sequence)  # nobody will ask
+            raise
         return sequence
 
     async def delivered(self, signal: Signal, sequence: int) -> None:
@@ -160,27 +181,21 @@ class DiskQueue:
 
     def release(self, lease: Lease) -> None:
         self._shelves[lease.request.signal].put_back(lease)
+        self._moved.set()
 
-    async def expire(self, before_ns: int) -> dict[Signal, int]:
-        expired = dict.fromkeys(Signal, 0)
+    async def expire(self, before_ns: int, expired: Expired) -> None:
         for signal, shelf in self._shelves.items():
-            while True:
-                entries = shelf.pop_older(before_ns)
-                self._delete(signal, entries)
-                expired[signal] += sum(entry.items for entry in entries)
-                if shelf.ready or self._tails[signal].begins is None:
-                    break
-                await self._read_tail(signal, self._memory_bytes)
-        return expired
+            self._expire(signal, shelf.pop_older(before_ns), expired)
+            while not shelf.ready and await self._expire_tail(signal, before_ns, expired):
+                pass
 
     def items(self, signal: Signal) -> int:
         return self._shelves[signal].items
 
     def oldest_ns(self) -> int | None:
         at_hand = [age for shelf in self._shelves.values() if (age := shelf.oldest_ns()) is not None]
-        if self._found_oldest_ns is not None and any(tail.begins == 0 for tail in self._tails.values()):
-            at_hand.append(self._found_oldest_ns)  # recovered, and not read yet
-        return min(at_hand, default=None)
+        on_disk = [tail.since_ns for tail in self._tails.values() if tail.begins is not None]
+        return min(at_hand + on_disk, default=None)
 
     @property
     def used_bytes(self) -> int:
@@ -196,7 +211,7 @@ class DiskQueue:
 
     def _delete(self, signal: Signal, entries: list[Entry]) -> None:
         self._deletes.extend((signal, entry.sequence) for entry in entries)
-        self._memory_freed.set()
+        self._moved.set()
         self._work.set()
 
     async def _commit_for_ever(self) -> None:
@@ -234,7 +249,6 @@ class DiskQueue:
         for pending in group:
             entry, signal = pending.entry, pending.appended.signal
             if entry.sequence in commit.refused:
-                self._outcomes.forget(signal, entry.sequence)
                 _fail(pending, Retryable("the queue has no room for a request of this size", reason="queue_full"))
                 continue
             shelf, tail = self._shelves[signal], self._tails[signal]
@@ -242,8 +256,9 @@ class DiskQueue:
             if tail.begins is None:
                 if shelf.held_bytes + entry.size <= self._memory_bytes:
                     shelf.add((entry,))
+                    self._moved.set()
                 else:
-                    tail.begins = entry.sequence
+                    tail.begins, tail.since_ns = entry.sequence, entry.received_ns
             pending.committed(entry.items)
             shelf.count(entry.items)
             if not pending.kept.done():
@@ -253,27 +268,69 @@ class DiskQueue:
     async def _read_tail(self, signal: Signal, max_bytes: int) -> None:
         """Bring the next entries that are on the disk alone into memory."""
         shelf, tail = self._shelves[signal], self._tails[signal]
-        async with tail.reading:
-            while shelf.held_bytes and shelf.held_bytes + max_bytes > self._memory_bytes:
-                self._memory_freed.clear()
-                await self._memory_freed.wait()
-            if shelf.ready or tail.begins is None:
-                return  # another reader was first
-            budget = max(self._memory_bytes - shelf.held_bytes, 1)
-            entries, damaged, after = await asyncio.get_running_loop().run_in_executor(
-                self._reader, self._read, signal, tail.begins, budget
-            )
-            # What was committed meanwhile is on the disk alone too.
-            tail.begins = after if after <= tail.last else None
-            shelf.add(entries)
-            self._give_up(signal, damaged)
 
-    def _read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[Entry], list[tuple[int, int]], int]:
-        """Read and check records; returns them, the (sequence, items) of damaged ones, and where to go on."""
+        def crowded() -> bool:
+            return shelf.held_bytes > 0 and shelf.held_bytes + max_bytes > self._memory_bytes
+
+        while not shelf.ready and tail.begins is not None and crowded():
+            self._moved.clear()
+            await self._moved.wait()
+        async with tail.reading:
+            if shelf.ready or tail.begins is None:
+                return  # something was released, or everything expired
+            budget = max(self._memory_bytes - shelf.held_bytes, 1)
+            piece = await self._read_piece(signal, tail.begins, tail.last, budget)
+            self._pass(tail, piece.entries, piece.follows)
+            shelf.add(piece.entries)
+            self._give_up(signal, piece.damaged)
+
+    async def _expire_tail(self, signal: Signal, before_ns: int, expired: Expired) -> bool:
+        """Forget what is too old of the next piece on the disk; returns whether there may be more of it."""
+        tail = self._tails[signal]
+        async with tail.reading:
+            if tail.begins is None or tail.since_ns >= before_ns:
+                return False
+            piece = await self._read_piece(signal, tail.begins, tail.last, _EXPIRY_BYTES)
+            old = list(takewhile(lambda entry: entry.received_ns < before_ns, piece.entries))
+            young = piece.entries[len(old) :]
+            if young:
+                tail.begins, tail.since_ns = young[0].sequence, young[0].received_ns
+                damaged = [(sequence, items) for sequence, items in piece.damaged if sequence < tail.begins]
+            else:
+                self._pass(tail, old, piece.follows)
+                damaged = piece.damaged
+            self._shelves[signal].count(-sum(entry.items for entry in old))
+            self._expire(signal, old, expired)
+            self._give_up(signal, damaged)
+            return not young
+
+    def _expire(self, signal: Signal, entries: list[Entry], expired: Expired) -> None:
+        if entries:
+            expired(signal, sum(entry.items for entry in entries))
+            self._delete(signal, entries)
+            too_old = Retryable("it was older than queue.max_age before it was delivered", reason="expired")
+            self._outcomes.settle(signal, (entry.sequence for entry in entries), too_old)
+
+    @staticmethod
+    def _pass(tail: _Tail, entries: list[Entry], follows: int) -> None:
+        # What was committed since the read began is on the disk alone too.
+        tail.begins = follows if follows <= tail.last else None
+        if entries:
+            tail.since_ns = entries[-1].received_ns
+
+    async def _read_piece(self, signal: Signal, first: int, last: int, max_bytes: int) -> _Piece:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reader, self._read, signal, first, last, max_bytes
+        )
+
+    def _read(self, signal: Signal, first: int, last: int, max_bytes: int) -> _Piece:
         records, complete = self._store.read(signal, first, max_bytes)
+        # A commit whose end the event loop has not heard of yet may be seen here already; it is not counted yet.
+        known = [(sequence, raw) for sequence, raw in records if sequence <= last]
+        follows = last + 1 if complete or len(known) < len(records) else known[-1][0] + 1
         entries: list[Entry] = []
         damaged: list[tuple[int, int]] = []
-        for sequence, raw in records:
+        for sequence, raw in known:
             try:
                 record = unpack(signal, memoryview(raw))
             except DamagedRecord as error:
@@ -281,7 +338,7 @@ class DiskQueue:
                 damaged.append((sequence, error.items))
             else:
                 entries.append(Entry(sequence, record.items, len(record.body), record.received_ns, record.body))
-        return entries, damaged, records[-1][0] + 1 if records else first + 1 if complete else first
+        return _Piece(entries, damaged, follows)
 
     def _give_up(self, signal: Signal, damaged: list[tuple[int, int]]) -> None:
         for sequence, items in damaged:
@@ -289,6 +346,8 @@ class DiskQueue:
             self._metrics.dropped.labels(signal.value, "damaged").inc(items)
             self._deletes.append((signal, sequence))
             self._work.set()
+            lost = Retryable("it was damaged on the queue's disk before it was delivered", reason="damaged")
+            self._outcomes.settle(signal, (sequence,), lost)
 
     async def _flush(self, committing: asyncio.Task[None]) -> None:
         """Have everything that waits committed: what is settled must not be delivered again after a clean end."""
@@ -303,9 +362,10 @@ class DiskQueue:
             _fail(pending, _cannot_store())
         self._pending.clear()
 
-    def _stop_threads(self) -> None:
+    def _stop(self) -> None:
         self._writer.shutdown()
         self._reader.shutdown()
+        self._store.close()  # only now: LMDB must not be closed under a thread that uses it
 
 
 def _fail(pending: _Pending, error: Retryable) -> None:

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from app.core.clock import Clock
-from app.core.errors import Refused
+from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
-from app.queue.contract import Committed, Entry, Lease
+from app.queue.contract import Committed, Entry, Expired, Lease
 from app.queue.outcomes import Outcomes
 from app.queue.room import Room
 from app.queue.shelf import Shelf
@@ -63,13 +63,13 @@ class MemoryQueue:
     def release(self, lease: Lease) -> None:
         self._shelves[lease.request.signal].put_back(lease)
 
-    async def expire(self, before_ns: int) -> dict[Signal, int]:
-        expired = {}
+    async def expire(self, before_ns: int, expired: Expired) -> None:
         for signal, shelf in self._shelves.items():
-            entries = shelf.pop_older(before_ns)
-            self._give_room(entries)
-            expired[signal] = sum(entry.items for entry in entries)
-        return expired
+            if entries := shelf.pop_older(before_ns):
+                expired(signal, sum(entry.items for entry in entries))
+                self._give_room(entries)
+                too_old = Retryable("it was older than queue.max_age before it was delivered", reason="expired")
+                self._outcomes.settle(signal, (entry.sequence for entry in entries), too_old)
 
     def items(self, signal: Signal) -> int:
         return self._shelves[signal].items

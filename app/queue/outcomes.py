@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from app.core.errors import Refused
+from app.core.errors import OtlpError
 from app.core.request import Signal
 
 __all__ = ["Outcomes"]
@@ -13,7 +13,7 @@ class Outcomes:
     """Promises by signal and sequence number, kept when the destination has spoken."""
 
     def __init__(self) -> None:
-        self._promises: dict[tuple[Signal, int], asyncio.Future[Refused | None]] = {}
+        self._promises: dict[tuple[Signal, int], asyncio.Future[OtlpError | None]] = {}
 
     def expect(self, signal: Signal, sequence: int) -> None:
         self._promises[signal, sequence] = asyncio.get_running_loop().create_future()
@@ -22,17 +22,17 @@ class Outcomes:
         self._promises.pop((signal, sequence), None)
 
     async def wait(self, signal: Signal, sequence: int) -> None:
-        """Return when the request was delivered; raises the destination's refusal, if it was refused."""
+        """Return when the request was delivered; raises what came between, if something did."""
         promise = self._promises[signal, sequence]
         try:
-            refusal = await promise
+            error = await promise
         finally:
             self.forget(signal, sequence)
-        if refusal is not None:
-            raise refusal
+        if error is not None:
+            raise error
 
-    def settle(self, signal: Signal, sequences: Iterable[int], refusal: Refused | None) -> None:
+    def settle(self, signal: Signal, sequences: Iterable[int], error: OtlpError | None) -> None:
         for sequence in sequences:
             promise = self._promises.get((signal, sequence))
             if promise is not None and not promise.done():
-                promise.set_result(refusal)
+                promise.set_result(error)

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 
-from app.core.errors import Retryable
+from app.core.errors import Retryable, TooLarge
 
 __all__ = ["Room"]
 
@@ -27,7 +27,10 @@ class Room:
 
         Raises:
             Retryable: there was no room in time.
+            TooLarge: more than there can ever be; it would only keep the others waiting.
         """
+        if size > self.capacity:
+            raise TooLarge(f"a request that takes {size} bytes of a queue of {self.capacity} can never be kept")
         if not self._line and self._fits(size):
             self._reserved += size
             return

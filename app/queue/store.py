@@ -31,6 +31,7 @@ PAGE = min(mmap.PAGESIZE, 32768)  # LMDB's own choice
 RESERVE_BYTES = 16 << 20
 """Kept free of records: LMDB copies the pages that it changes, so a full file would refuse deletes too."""
 
+_LOCK_FILE_BYTES = 16 << 10  # more than LMDB's table of 126 readers takes
 _PAGE_HEADER = 16
 _NODE_OVERHEAD = 8 + 8 + 2  # LMDB's node header, our key, and the node's slot in its page
 _LARGEST_NODE = (PAGE - _PAGE_HEADER) // 2 - 2  # two nodes must fit a leaf; a larger value gets pages of its own
@@ -69,7 +70,8 @@ class Found:
     """What the file held when it was opened."""
 
     items: dict[Signal, int]
-    oldest_ns: int | None
+    oldest_ns: dict[Signal, int]
+    """When the first entry was received, of each signal that has one."""
     next_sequence: int
     used_bytes: int
 
@@ -104,6 +106,7 @@ class LmdbStore:
         """
         self._take_directory()
         try:
+            _reserve_lock_file(self._directory / "lock.mdb")
             self._environment = lmdb.open(
                 str(self._directory),
                 map_size=self._max_bytes // PAGE * PAGE,
@@ -122,8 +125,9 @@ class LmdbStore:
             for signal in Signal:
                 self._trees[signal] = self._env.open_db(signal.value.encode())
             _sync_directory(self._directory)
-            return self._look()
-        except lmdb.Error as error:
+            found = self._look()
+            self._keep_reserve(found.used_bytes)
+        except (lmdb.Error, OSError) as error:
             self.close()
             raise QueueError(
                 f"queue.directory: {self._directory} cannot be opened as a queue ({error}); "
@@ -132,6 +136,7 @@ class LmdbStore:
         except QueueError:
             self.close()
             raise
+        return found
 
     def commit(self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]]) -> Commit:
         """Write and forget, in one transaction if it fits; synced when it returns.
@@ -189,8 +194,7 @@ class LmdbStore:
     def _take_directory(self) -> None:
         try:
             if not self._directory.is_dir():
-                self._directory.mkdir(mode=0o700, parents=True)
-                _sync_directory(self._directory.parent)
+                _make_directory(self._directory)
             self._lock_fd = os.open(self._directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise QueueError(
@@ -206,6 +210,12 @@ class LmdbStore:
                 f"queue.directory: {self._directory} is held by another process (pid {owner}); "
                 "stop it, or give each instance a directory of its own"
             ) from None
+        except OSError as error:
+            self.close()
+            raise QueueError(
+                f"queue.directory: {self._directory} cannot be locked ({error.strerror}); "
+                "put it on a file system that knows flock"
+            ) from error
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
 
@@ -224,24 +234,32 @@ class LmdbStore:
     def _look(self) -> Found:
         items: dict[Signal, int] = {}
         last = 0
-        oldest: list[int] = []
+        oldest: dict[Signal, int] = {}
         with self._env.begin(buffers=True) as transaction:
             for signal, tree in self._trees.items():
                 cursor = transaction.cursor(db=tree)
                 items[signal] = sum(peek(value)[0] for value in cursor.iternext(keys=False, values=True))
                 if cursor.first():
-                    oldest.append(peek(cursor.value())[1])
+                    oldest[signal] = peek(cursor.value())[1]
                 if cursor.last():
                     last = max(last, int.from_bytes(cursor.key(), "big"))
             used = self._used(transaction)
-        return Found(items, min(oldest, default=None), last + 1, used)
+        return Found(items, oldest, last + 1, used)
+
+    def _keep_reserve(self, used: int) -> None:
+        """Make the map larger where `max_bytes` was lowered below what is there: it must not refuse deletes."""
+        needed = used + RESERVE_BYTES // 2
+        if needed > self._max_bytes:
+            self._env.set_mapsize(-(-needed // PAGE) * PAGE)
 
     def _write(self, appends: Iterable[Appended], deletes: Iterable[tuple[Signal, int]]) -> int:
         with self._env.begin(write=True) as transaction:
             for signal, sequence in deletes:
                 transaction.delete(_key(sequence), db=self._trees[signal])
             for append in appends:
-                transaction.put(_key(append.sequence), append.record, append=True, db=self._trees[append.signal])
+                key, tree = _key(append.sequence), self._trees[append.signal]
+                if not transaction.put(key, append.record, append=True, db=tree):
+                    raise lmdb.KeyExistsError(f"record {append.sequence} of {append.signal.value} is not the newest")
             return self._used(transaction)
 
     def _append_what_fits(self, appends: Sequence[Appended], refused: set[int], used: int) -> int:
@@ -277,6 +295,22 @@ class LmdbStore:
 
 def _key(sequence: int) -> bytes:
     return sequence.to_bytes(8, "big")
+
+
+def _make_directory(directory: Path) -> None:
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(mode=0o700, parents=True)
+    for made in missing:
+        _sync_directory(made.parent)
+
+
+def _reserve_lock_file(path: Path) -> None:
+    """Have LMDB's lock file lie on the disk: it is written through a map, and on a full disk that is a SIGBUS."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _LOCK_FILE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:

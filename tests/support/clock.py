@@ -1,0 +1,56 @@
+"""Time that moves when a test says so."""
+
+import asyncio
+
+__all__ = ["FakeClock", "turns"]
+
+_EPOCH_NS = 1_700_000_000_000_000_000
+
+
+class FakeClock:
+    """A clock that stands still until `advance`; who sleeps on it wakes when its time has come."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """What `monotonic` says."""
+        self._asleep: list[tuple[float, asyncio.Future[None]]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def now_ns(self) -> int:
+        return _EPOCH_NS + round(self.now * 1e9)
+
+    async def sleep(self, seconds: float) -> None:
+        alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleeper = (self.now + seconds, alarm)
+        self._asleep.append(sleeper)
+        try:
+            await alarm
+        finally:
+            self._asleep.remove(sleeper)
+
+    @property
+    def alarms(self) -> list[float]:
+        """In how many seconds each sleeper will wake, soonest first."""
+        return sorted(due - self.now for due, _ in self._asleep)
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, and give whoever wakes the time to act."""
+        self.now += seconds
+        for due, alarm in self._asleep:
+            if due <= self.now and not alarm.done():
+                alarm.set_result(None)
+        await turns()
+
+    async def skip(self) -> float:
+        """Pass on to the next alarm; returns how many seconds that took."""
+        seconds = self.alarms[0]
+        await self.advance(seconds)
+        return seconds
+
+
+async def turns(number: int = 20) -> None:
+    """Let the event loop turn: everything that can go on without time or threads does."""
+    for _ in range(number):
+        await asyncio.sleep(0)
