@@ -7,29 +7,14 @@ from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess
 from app.exporters.attempts import Attempts
 from app.telemetry.metrics import Metrics
+from tests.support.clock import FakeClock
 
 REQUEST = ExportRequest(Signal.TRACES, b"", 10)
 
 
-class StoppedClock:
-    """Stands still but when it is told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def now_ns(self) -> int:
-        return int(self.now * 1e9)
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
@@ -38,7 +23,7 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def attempts(metrics: Metrics, clock: StoppedClock) -> Attempts:
+def attempts(metrics: Metrics, clock: FakeClock) -> Attempts:
     return Attempts(metrics, clock, timeout=30)
 
 
@@ -47,7 +32,7 @@ def count(metrics: Metrics, code: str) -> float | None:
 
 
 def test_an_attempt_is_counted_by_its_code_with_its_duration(
-    attempts: Attempts, metrics: Metrics, clock: StoppedClock
+    attempts: Attempts, metrics: Metrics, clock: FakeClock
 ) -> None:
     for seconds in (2.0, 3.0):
         began = attempts.begin()
@@ -60,7 +45,7 @@ def test_an_attempt_is_counted_by_its_code_with_its_duration(
 
 
 def test_an_attempt_cut_when_its_time_was_up_is_a_timeout(
-    attempts: Attempts, metrics: Metrics, clock: StoppedClock
+    attempts: Attempts, metrics: Metrics, clock: FakeClock
 ) -> None:
     began = attempts.begin()
     clock.now += 29.9
@@ -68,7 +53,7 @@ def test_an_attempt_cut_when_its_time_was_up_is_a_timeout(
     assert count(metrics, "timeout") == 1
 
 
-def test_an_attempt_cut_before_is_cancelled(attempts: Attempts, metrics: Metrics, clock: StoppedClock) -> None:
+def test_an_attempt_cut_before_is_cancelled(attempts: Attempts, metrics: Metrics, clock: FakeClock) -> None:
     began = attempts.begin()
     clock.now += 3
     attempts.cut(Signal.TRACES, began)
@@ -91,7 +76,7 @@ def test_a_success_with_rejected_items_raises_how_many(attempts: Attempts) -> No
 
 
 def test_a_remark_is_logged_once_a_minute(
-    attempts: Attempts, clock: StoppedClock, caplog: pytest.LogCaptureFixture
+    attempts: Attempts, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
         attempts.taken("there", REQUEST, PartialSuccess(0, "deprecated\n\x1b attribute"))

@@ -189,7 +189,9 @@ class TestLogRecords:
             (SeverityNumber.SEVERITY_NUMBER_FATAL4, "FATAL"),
         ],
     )
-    def test_without_a_severity_text_show_its_number_as_a_name(self, number: SeverityNumber, name: str) -> None:
+    def test_without_a_severity_text_show_its_number_as_a_name(
+        self, number: SeverityNumber.ValueType, name: str
+    ) -> None:
         (line,) = record_lines(LogRecord(observed_time_unix_nano=TIME, severity_number=number, body=text("b")))
         assert line == f"08:53:20.123  log     checkout      {name}  b"
 
