@@ -1,7 +1,7 @@
 """A small trace as a shop would send it: four services over both transports, an error, a retry, events, a link."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
@@ -58,13 +58,13 @@ class Shop:
         service: str,
         name: str,
         ms: tuple[int, int],
+        attributes: Mapping[str, AttributeValue],
         *,
+        kind: SpanKind,
         parent: Span | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,
         links: list[Link] | None = None,
-        **attributes: AttributeValue,
     ) -> Iterator[Span]:
-        """A span of `service` from and to these milliseconds; ``http_method=`` is the attribute ``http.method``."""
+        """A span of `service` from and to these milliseconds of the purchase."""
         span = (
             self._providers[service]
             .get_tracer("demo.instrumentation", "1.0")
@@ -72,7 +72,7 @@ class Shop:
                 name,
                 context=set_span_in_context(parent) if parent else None,
                 kind=kind,
-                attributes={key.replace("_", "."): value for key, value in attributes.items()},
+                attributes=attributes,
                 links=links,
                 start_time=self.at(ms[0]),
             )
@@ -98,30 +98,37 @@ def _provider(service: str, version: str, exporter: GrpcExporter | HttpExporter)
 def send(grpc_target: str, http_url: str) -> None:
     """One purchase: the first charge times out, the second works, a mail follows in a trace of its own."""
     shop = Shop(grpc_target, http_url)
-    span, client, server = shop.span, SpanKind.CLIENT, SpanKind.SERVER
+    client, server = SpanKind.CLIENT, SpanKind.SERVER
+    page: dict[str, AttributeValue] = {
+        "http.request.method": "POST",
+        "http.route": "/checkout",
+        "http.response.status_code": 200,
+    }
+    grpc, sql = {"rpc.system": "grpc"}, {"db.system.name": "postgresql"}
     with (
-        span("web", SPANS[0], (0, 812), kind=server, http_request_method="POST", http_response_status_code=200) as root,
-        span("checkout", SPANS[1], (9, 803), parent=root, kind=server, rpc_system="grpc", shop_items=3) as order,
+        shop.span("web", SPANS[0], (0, 812), page, kind=server) as root,
+        shop.span("checkout", SPANS[1], (9, 803), grpc, kind=server, parent=root) as order,
     ):
-        with span("checkout", SPANS[2], (14, 21), parent=order, kind=client, db_system="postgresql"):
+        with shop.span("checkout", SPANS[2], (14, 21), sql, kind=client, parent=order):
             pass
         with (
-            span("payment", SPANS[3], (25, 526), parent=order, kind=server, rpc_system="grpc", attempt=1) as charge,
-            span("payment", SPANS[4], (26, 526), parent=charge, kind=client, server_address="card.example") as call,
+            shop.span("payment", SPANS[3], (25, 526), grpc, kind=server, parent=order) as charge,
+            shop.span("payment", SPANS[4], (26, 526), {"server.port": 443}, kind=client, parent=charge) as call,
         ):
             call.record_exception(PaymentTimeoutError("no answer within 500ms"), timestamp=shop.at(526))
             call.set_status(StatusCode.ERROR, "timeout")
             charge.set_status(StatusCode.ERROR, "payment provider timed out")
-        order.add_event("retry", {"retry.attempt": 2, "retry.delay_ms": 100}, timestamp=shop.at(627))
+        order.add_event("retry", {"delay_ms": 100}, timestamp=shop.at(627))
         with (
-            span("payment", SPANS[5], (628, 771), parent=order, kind=server, rpc_system="grpc", attempt=2) as charge,
-            span("payment", SPANS[6], (629, 770), parent=charge, kind=client, http_response_status_code=201),
+            shop.span("payment", SPANS[5], (628, 771), grpc, kind=server, parent=order) as charge,
+            shop.span("payment", SPANS[6], (629, 770), {"server.port": 443}, kind=client, parent=charge),
         ):
             charge.add_event("charged", {"amount": 74.9, "currency": "EUR"}, timestamp=shop.at(770))
-        with span("checkout", SPANS[7], (774, 790), parent=order, kind=client, db_system="postgresql"):
+        with shop.span("checkout", SPANS[7], (774, 790), sql, kind=client, parent=order):
             pass
-        with span("checkout", SPANS[8], (791, 795), parent=order, kind=SpanKind.PRODUCER) as published:
-            link = Link(published.get_span_context(), {"messaging.operation": "process"})
-    with span("mailer", SPANS[9], (840, 893), kind=SpanKind.CONSUMER, links=[link], mail_template="order"):
+        queue = {"messaging.system": "kafka", "messaging.destination.name": "orders"}
+        with shop.span("checkout", SPANS[8], (791, 795), queue, kind=SpanKind.PRODUCER, parent=order) as published:
+            link = Link(published.get_span_context())
+    with shop.span("mailer", SPANS[9], (840, 893), queue, kind=SpanKind.CONSUMER, links=[link]):
         pass
     shop.close()
