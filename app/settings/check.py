@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 from app.core.request import Signal
 from app.settings.endpoint import endpoint_problem, mask_url
-from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, Settings
+from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, ServerSettings, Settings
 from app.settings.units import format_duration, format_size
 
 __all__ = ["Conflict", "conflicts"]
 
 _MiB = 1 << 20
 _LARGEST_BATCH = 64 * _MiB
+_LARGEST_REQUEST = 1024 * _MiB  # gRPC counts bytes and milliseconds in 32 bits
+_LONGEST = 7 * 24 * 3600.0
 _SMALLEST_DISK = 2 * DISK_RESERVE
 
 
@@ -24,7 +26,7 @@ class Conflict(NamedTuple):
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Every contradiction."""
-    yield from _sizes(settings)
+    yield from _server(settings.server)
     yield from _ports(settings)
     yield from _queue(settings.queue, settings.server.max_request_size)
     yield from _exporter(settings.exporter)
@@ -36,8 +38,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
         )
 
 
-def _sizes(settings: Settings) -> Iterator[Conflict]:
-    server = settings.server
+def _server(server: ServerSettings) -> Iterator[Conflict]:
     if server.max_json_size > server.max_request_size:
         yield Conflict(
             (
@@ -56,6 +57,19 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
             f"{format_size(server.max_inflight_bytes)} leaves no room for one request of server.max_request_size, "
             f"{format_size(server.max_request_size)}; raise the one or lower the other",
         )
+
+    if server.max_request_size > _LARGEST_REQUEST:
+        yield Conflict(
+            ("server.max_request_size",),
+            f"{format_size(server.max_request_size)} is more than gRPC can take; "
+            f"write at most {format_size(_LARGEST_REQUEST)}",
+        )
+    for name in ("header_timeout", "body_timeout", "max_connection_age"):
+        if (seconds := getattr(server, name)) > _LONGEST:
+            yield Conflict(
+                (f"server.{name}",),
+                f"{format_duration(seconds)} is too long; write at most {format_duration(_LONGEST)}",
+            )
 
 
 def _ports(settings: Settings) -> Iterator[Conflict]:

@@ -168,14 +168,18 @@ def _choice(given: str, expected: str) -> str:
     return f"{given!r} is not {expected}; {hint}"
 
 
+def _whole(bound: float) -> str:
+    return str(bound).removesuffix(".0")
+
+
 _EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "int_parsing": lambda given, _: f"{given!r} is not a whole number; write one such as 8080",
     "float_parsing": lambda given, _: f"{given!r} is not a number; write one such as 1.5",
     "finite_number": lambda given, _: f"{given!r} is not a number; write one such as 1.5",
     "bool_parsing": lambda given, _: f"{given!r} is not true or false; write one of them",
-    "greater_than": lambda given, context: f"{given!r} is too small; it must be above {context['gt']:g}",
-    "greater_than_equal": lambda given, context: f"{given!r} is too small; it must be at least {context['ge']:g}",
-    "less_than_equal": lambda given, context: f"{given!r} is too large; it must be at most {context['le']:g}",
+    "greater_than": lambda given, context: f"{given!r} is too small; it must be above {_whole(context['gt'])}",
+    "greater_than_equal": lambda given, context: f"{given!r} is too small; it must be at least {_whole(context['ge'])}",
+    "less_than_equal": lambda given, context: f"{given!r} is too large; it must be at most {_whole(context['le'])}",
     "string_pattern_mismatch": lambda given, _: f"{given!r} is not a path; write one such as /metrics",
     "string_too_short": lambda *_: "is empty; write a value, or leave the key out",
 }

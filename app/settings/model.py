@@ -81,7 +81,7 @@ def _some(value: object) -> object:
 
 
 Port = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=65535)]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=(1 << 31) - 1)]
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 PositiveSize = Annotated[Size, Field(gt=0)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers), BeforeValidator(_pairs)]

@@ -43,6 +43,23 @@ def test_one_request_fits_in_what_all_may_hold() -> None:
     )
 
 
+def test_a_request_is_no_larger_than_grpc_can_take() -> None:
+    large = ServerSettings(max_request_size=1 << 30, max_inflight_bytes=1 << 30)
+    assert found(Settings(server=large, queue=QueueSettings(max_bytes=2 << 30))) == {}
+    larger = ServerSettings(max_request_size=2 << 30, max_inflight_bytes=2 << 30)
+    assert found(Settings(server=larger, queue=QueueSettings(max_bytes=4 << 30))) == {
+        "server.max_request_size": "2GiB is more than gRPC can take; write at most 1GiB"
+    }
+
+
+@pytest.mark.parametrize("name", ["header_timeout", "body_timeout", "max_connection_age"])
+def test_a_connection_is_a_week_old_at_most(name: str) -> None:
+    assert found(Settings(server=ServerSettings.model_validate({name: "168h"}))) == {}
+    assert found(Settings(server=ServerSettings.model_validate({name: "720h"}))) == {
+        f"server.{name}": "720h is too long; write at most 168h"
+    }
+
+
 def test_ports_differ_unless_any_will_do() -> None:
     assert found(Settings(server=ServerSettings(port=0, grpc_port=0), metrics=MetricsSettings(port=0))) == {}
     assert found(Settings(server=ServerSettings(port=9090, grpc_port=9090))) == {

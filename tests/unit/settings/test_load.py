@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.settings import Loaded, Settings, SettingsError, check_files, load
+from app.settings.file import read_text
 from app.settings.keys import KEYS
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -128,6 +131,7 @@ def test_texts_become_values_whoever_says_them() -> None:
         ("exporter.max_batch_bytes", "3Mi", "'3Mi' is not a size; write 64MiB, 512KiB or a number of bytes"),
         ("server.port", "http", "'http' is not a whole number; write one such as 8080"),
         ("server.port", "70000", "'70000' is too large; it must be at most 65535"),
+        ("server.max_connections", "3000000000", "'3000000000' is too large; it must be at most 2147483647"),
         ("server.port", "-1", "'-1' is too small; it must be at least 0"),
         ("server.port", "1.5", "'1.5' is not a whole number; write one such as 8080"),
         ("server.port", "null", "'null' is not a whole number; write one such as 8080"),
@@ -256,3 +260,19 @@ def test_the_production_file_has_the_guides_values() -> None:
     assert (settings.logging.level, settings.logging.format) == ("info", "json")
     assert (settings.metrics.enabled, settings.metrics.port, settings.metrics.path) == (True, 9090, "/metrics")
     assert settings.queue.directory == Path("/data/queue")
+
+
+@given(st.sampled_from(sorted(KEYS)), st.text() | st.from_regex(r"[0-9.e+]{1,6}[a-zA-Z]{0,3}", fullmatch=True))
+def test_any_text_for_any_key_is_taken_or_told(key: str, text: str) -> None:
+    problems: list[str] = []
+    try:
+        assert load({key: text}, {}).origins[key] == "command line"
+    except SettingsError as error:
+        problems = error.problems
+    assert all(key in problem for problem in problems)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")) | st.text(alphabet="ab:-[]{}#&*!|>'\"\n\t ,?%@`"))
+def test_any_text_as_a_file_is_taken_or_told(text: str) -> None:
+    values, problems = read_text(f"server:\n  port: 1\n{text}", "c.yaml")
+    assert values or problems
