@@ -20,7 +20,7 @@ from app.admin import AdminServer
 from app.core.clock import Clock, SystemClock
 from app.core.request import Signal
 from app.exporters import make_exporter
-from app.health import Health
+from app.health import QUEUE, Health
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
@@ -64,7 +64,7 @@ class Service:
         self._stopped_by: signals.Signals | None = None
         self.version = version("otlp-service")
         self.metrics = Metrics(self.version)
-        self.health = Health(self.version, self._clock)
+        self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics)
 
     async def run(self) -> int:
@@ -96,17 +96,15 @@ class Service:
             )
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
-            receivers = [
-                await lifetimes.enter_async_context(GrpcReceiver(settings.server, doors[0], metrics, health)),
-                await lifetimes.enter_async_context(HttpReceiver(settings.server, doors[1], metrics, health)),
-            ]
+            grpc = await lifetimes.enter_async_context(GrpcReceiver(settings.server, doors[0], metrics, health))
+            http = await lifetimes.enter_async_context(HttpReceiver(settings.server, doors[1], metrics, health))
             heart = asyncio.create_task(self._beat(destinations), name="heartbeat")
             lifetimes.callback(heart.cancel)
             health.ready_now()
             _log.info(
                 "ready: OTLP/gRPC on %d, OTLP/HTTP on %d, admin on %d; version %s",
-                receivers[0].port,
-                receivers[1].port,
+                grpc.port,
+                http.port,
                 admin.port,
                 self.version,
             )
@@ -115,7 +113,7 @@ class Service:
 
             if not await self._until_stopped([heart, *queue.tasks, *dispatcher.tasks]):
                 return 1
-            await self._drain(doors, receivers, dispatcher)
+            await self._drain(doors, (grpc, http), dispatcher)
         _log.info("stopped: %s", self._account())
         return 0
 
@@ -155,17 +153,15 @@ class Service:
         self._stop.set()
 
     async def _beat(self, destinations: Mapping[Signal, Retry]) -> None:
-        """Tell health once a second that the loop turns and the disk answers, and what is not as it should be."""
-        loop_turns = self.health.component("event loop", _STUCK_SECONDS)
-        disk_answers = self.health.component("queue", _STUCK_SECONDS)
+        """Tell health once a second that the disk answers, and what is not as it should be."""
+        disk = self.health.component("disk", _STUCK_SECONDS)
         while True:
-            loop_turns.beat()
             if self.queue.commit_seconds() < _STUCK_SECONDS:
-                disk_answers.beat()
+                disk.beat()
             for signal, destination in destinations.items():
                 self.health.note(f"export of {signal.value}", destination.trouble)
             full = self.queue.used_bytes >= _FULL * self.queue.capacity_bytes
-            self.health.note("queue", "full" if full else None)
+            self.health.note(QUEUE, "full: clients are told to come back" if full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
     def _account(self) -> str:

@@ -14,11 +14,15 @@ from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.scrape import Scrape
 
-__all__ = ["COMMAND", "Service", "clean_environment"]
+__all__ = ["COMMAND", "SOON", "Service", "clean_environment"]
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "import sys; from app.cli import main; sys.exit(main())")
 """``otlp-service``, also where the project is not installed."""
+
+
+SOON = {"initial_interval": "100ms", "max_interval": "500ms"}
+"""`exporter.retry` of a test in which a destination goes away and comes back."""
 
 
 def clean_environment(directory: Path) -> dict[str, str]:

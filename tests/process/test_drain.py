@@ -1,0 +1,111 @@
+"""What SIGTERM does: leave, close, empty, and give an account that adds up."""
+
+import re
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from app.core.request import Signal
+from tests.support.backend import Backend
+from tests.support.load import Load, identities
+from tests.support.service import SOON, Service
+
+
+def account(log: str) -> dict[str, int]:
+    """The figures of the last account in a log."""
+    line = re.findall(r"stopped: ([^\"\n]+)", log)[-1]
+    return {word: int(number) for number, word in re.findall(r"(\d+) (?:items )?(\w+)", line)}
+
+
+async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path: Path) -> None:
+    async with Backend() as backend:
+        service = Service(tmp_path, {"exporter": {"endpoint": backend.http_endpoint}, "shutdown": {"delay": "300ms"}})
+        async with service, Load(service.http_url, service.grpc_target) as load:
+            await load.until_acknowledged(2000)
+            assert await service.terminate() == 0
+        arrived = Counter(identities(request.body for request in backend.taken))
+        assert load.acknowledged <= arrived.keys()
+        assert max(arrived.values()) == 1
+        figures = account(service.log)
+        assert figures == {
+            "accepted": len(arrived), "recovered": 0, "delivered": len(arrived), "dropped": 0, "left": 0
+        }  # fmt: skip
+
+
+async def test_draining_is_not_ready_but_live_and_still_accepts_until_the_delay_is_over(tmp_path: Path) -> None:
+    async with Backend() as backend:
+        service = Service(tmp_path, {"exporter": {"endpoint": backend.http_endpoint}, "shutdown": {"delay": "1500ms"}})
+        async with service, Load(service.http_url, None, clients=1) as load:
+            await load.until_acknowledged(20)
+            service.signal(signal.SIGTERM)
+
+            async def left() -> bool:
+                return (await service.ask("/health/ready"))[0] == 503
+
+            await service.until(left, "not ready")
+            assert (await service.ask("/health/live"))[0] == 200
+            await load.until_acknowledged(len(load.acknowledged) + 100)
+            assert await service.wait() == 0
+
+
+async def test_with_the_collector_away_a_drain_ends_in_time_and_leaves_all_on_disk(tmp_path: Path) -> None:
+    backend = Backend()
+    async with backend:
+        endpoint = backend.http_endpoint
+    service = Service(tmp_path, {"exporter": {"endpoint": endpoint}, "shutdown": {"grace": "1s"}})
+    async with service:
+        async with Load(service.http_url, None) as load:
+            await load.until_acknowledged(2000)
+        assert await service.terminate() == 0
+        figures = account(service.log)
+        assert figures["left"] == figures["accepted"] >= 2000
+        assert figures["delivered"] == figures["dropped"] == 0
+        async with backend:
+            await service.start()
+            await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
+    assert load.acknowledged <= set(identities(request.body for request in backend.taken))
+
+
+async def test_a_second_signal_ends_at_once_and_loses_nothing_on_disk(tmp_path: Path) -> None:
+    backend = Backend()
+    async with backend:
+        endpoint = backend.http_endpoint
+    service = Service(tmp_path, {"exporter": {"endpoint": endpoint}, "shutdown": {"grace": "5m"}})
+    async with service:
+        async with Load(service.http_url, None) as load:
+            await load.until_acknowledged(500)
+        service.signal(signal.SIGTERM)
+
+        async def emptying() -> bool:
+            return "emptying" in service.log
+
+        await service.until(emptying, "emptying")
+        service.signal(signal.SIGTERM)
+        assert await service.wait() == 128 + signal.SIGTERM
+        async with backend:
+            await service.start()
+            await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
+    assert load.acknowledged <= set(identities(request.body for request in backend.taken))
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+async def test_answering_only_after_delivery_waits_for_the_collector(tmp_path: Path, transport: str) -> None:
+    backend = Backend()
+    async with backend:
+        endpoint = backend.http_endpoint
+    settings = {
+        "exporter": {"endpoint": endpoint, "retry": SOON},
+        "queue": {"directory": str(tmp_path / "queue"), "acknowledge": "delivered"},
+    }
+    async with Service(tmp_path, settings) as service:
+        http, grpc = (service.http_url, None) if transport == "http" else (None, service.grpc_target)
+        async with Load(http, grpc, clients=1) as load:
+            await service.settled(lambda s: s.books(Signal.TRACES).queued == 20, "it waits in the queue")
+            assert not load.acknowledged
+            async with backend:
+                await load.until_acknowledged(20)
+                await load.stop()
+                await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
+    assert set(range(1, 21)) <= set(identities(request.body for request in backend.taken))

@@ -1,0 +1,147 @@
+"""Clients that remember exactly what was acknowledged, by identity."""
+
+import asyncio
+import struct
+from collections.abc import Iterable
+from itertools import count
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from app.core.request import Signal
+
+__all__ = ["Load", "identities", "spans_request"]
+
+_FILLER = KeyValue(key="filler", value=AnyValue(string_value="x" * 200))
+
+
+def spans_request(first: int, spans: int) -> bytes:
+    """A request whose spans are numbered from `first`: the number is the span's id."""
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "load"
+    scope = resource.scope_spans.add()
+    for number in range(first, first + spans):
+        scope.spans.add(
+            trace_id=struct.pack(">QQ", 1, number),
+            span_id=struct.pack(">Q", number),
+            name="numbered",
+            start_time_unix_nano=1_760_000_000_000_000_000 + number,
+            end_time_unix_nano=1_760_000_000_000_001_000 + number,
+            attributes=[_FILLER],
+        )
+    return request.SerializeToString()
+
+
+def identities(bodies: Iterable[bytes]) -> list[int]:
+    """The numbers of the spans in serialized trace requests, as often as they are there."""
+    return [
+        struct.unpack(">Q", span.span_id)[0]
+        for body in bodies
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+class Load:
+    """`clients` of each transport, each sending its next request when the last was answered, until the end.
+
+    A refused or broken request is not sent again: its spans stay in `unacknowledged`, and may arrive or not. After
+    one a client pauses for a moment, as a real one would.
+    """
+
+    def __init__(
+        self, http_url: str | None, grpc_target: str | None, *, clients: int = 4, spans: int = 20, first: int = 1
+    ) -> None:
+        self._http_url = http_url
+        self._grpc_target = grpc_target
+        self._clients = clients
+        self._spans = spans
+        self._numbers = count(first, spans)
+        self._enough = asyncio.Condition()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.acknowledged: set[int] = set()
+        self.unacknowledged: set[int] = set()
+        self.answers: dict[str, int] = {}
+        """How often each HTTP status, gRPC code or broken connection was met."""
+
+    async def until_acknowledged(self, spans: int, patience: float = 60) -> None:
+        """Return when at least `spans` spans were acknowledged."""
+        async with asyncio.timeout(patience), self._enough:
+            await self._enough.wait_for(lambda: len(self.acknowledged) >= spans)
+
+    async def until_answers(self, answer: str, times: int, patience: float = 60) -> None:
+        """Return when `answer` was met at least `times` times."""
+        async with asyncio.timeout(patience), self._enough:
+            await self._enough.wait_for(lambda: self.answers.get(answer, 0) >= times)
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._clients):
+            if self._http_url is not None:
+                self._tasks.append(asyncio.create_task(self._run_http(self._http_url)))
+            if self._grpc_target is not None:
+                self._tasks.append(asyncio.create_task(self._run_grpc(self._grpc_target)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Send nothing more; what is under way is cut. Safe to call twice."""
+        for task in self._tasks:
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _run_http(self, url: str) -> None:
+        headers = {"Content-Type": "application/x-protobuf"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            while True:
+                first = self._next()
+                try:
+                    async with session.post(url + Signal.TRACES.path, data=spans_request(first, self._spans)) as answer:
+                        await answer.read()
+                        outcome = str(answer.status)
+                except (aiohttp.ClientError, OSError) as error:
+                    outcome = type(error).__name__
+                await self._note(first, outcome, good="200")
+
+    async def _run_grpc(self, target: str) -> None:
+        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
+            while True:
+                first = self._next()
+                try:
+                    await call(spans_request(first, self._spans), timeout=20)
+                    outcome = "OK"
+                except grpc.aio.AioRpcError as error:
+                    outcome = error.code().name
+                await self._note(first, outcome, good="OK")
+
+    def _next(self) -> int:
+        first = next(self._numbers)
+        self.unacknowledged.update(range(first, first + self._spans))
+        return first
+
+    async def _note(self, first: int, outcome: str, *, good: str) -> None:
+        ok = outcome == good
+        if ok:
+            numbers = range(first, first + self._spans)
+            self.acknowledged.update(numbers)
+            self.unacknowledged.difference_update(numbers)
+        async with self._enough:
+            self.answers[outcome] = self.answers.get(outcome, 0) + 1
+            self._enough.notify_all()
+        if not ok:
+            await asyncio.sleep(0.05)
