@@ -43,6 +43,10 @@ _RETRYABLE_CODES = frozenset(
         StatusCode.DATA_LOSS,
     }
 )
+_TOO_LARGE = (
+    (StatusCode.RESOURCE_EXHAUSTED, "larger than max"),  # grpc-go, and gRPC's core
+    (StatusCode.OUT_OF_RANGE, "message length too large"),  # tonic; to send it again, as the code says, helps nothing
+)
 _CODE_REMEDIES = {
     StatusCode.UNAUTHENTICATED: "see exporter.headers",
     StatusCode.PERMISSION_DENIED: "see exporter.headers",
@@ -85,10 +89,10 @@ def grpc_error(destination: str, code: StatusCode, details: str, trailers: Mappi
     """The error that a gRPC status other than OK stands for."""
     delay = _grpc_delay(trailers)
     said = f"{destination} answered {code.name}{_quoted(details)}"
+    if any(code is known and words in details for known, words in _TOO_LARGE):
+        return TooLarge(f"{said}; see exporter.max_batch_bytes")
     if code in _RETRYABLE_CODES or (code is StatusCode.RESOURCE_EXHAUSTED and delay is not None):
         return Retryable(said, reason="unavailable", delay=delay or None)
-    if code is StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        return TooLarge(f"{said}; see exporter.max_batch_bytes")
     if code in _CODE_REMEDIES:
         return NotAllowed(f"{said}; {_CODE_REMEDIES[code]}")
     return InvalidData(said)

@@ -1,6 +1,7 @@
 """The OTLP/HTTP exporter against a scripted destination on real sockets."""
 
 import asyncio
+import gzip
 import json
 import logging
 import socket
@@ -206,9 +207,10 @@ class TestSuccess:
             Http(200, b"OK", {"Content-Type": "text/plain"}),
             Http(200, b"\xff\xff"),
             Http(200, b"\xff" * (5 << 20), PROTOBUF),
+            Http(200, gzip.compress(bytes(64 << 20)), {**PROTOBUF, "Content-Encoding": "gzip"}),
             Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"),
         ],
-        ids=["broken protobuf", "broken JSON", "text", "no type", "5 MiB", "broken off"],
+        ids=["broken protobuf", "broken JSON", "text", "no type", "5 MiB", "64 MiB in gzip", "broken off"],
     )
     async def test_with_a_body_that_says_nothing_is_one(
         self, backend: Backend, exporter: Exporter, caplog: pytest.LogCaptureFixture, answer: Answer

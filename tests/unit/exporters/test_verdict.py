@@ -169,15 +169,16 @@ class TestGrpc:
         assert type(grpc_error("there:4317", StatusCode.RESOURCE_EXHAUSTED, "quota", trailers)) is InvalidData
 
     @pytest.mark.parametrize(
-        "details",
+        ("code", "details"),
         [
-            "grpc: received message larger than max (4194305 vs. 4194304)",
-            "grpc: received message after decompression larger than max 4194304",
-            "SERVER: Received message larger than max (5242880 vs. 4194304)",
+            (StatusCode.RESOURCE_EXHAUSTED, "grpc: received message larger than max (4194305 vs. 4194304)"),
+            (StatusCode.RESOURCE_EXHAUSTED, "grpc: received message after decompression larger than max 4194304"),
+            (StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (5242880 vs. 4194304)"),
+            (StatusCode.OUT_OF_RANGE, "Error, decoded message length too large: found 5242880 bytes, the limit is: 4"),
         ],
     )
-    def test_exhausted_by_the_size_is_too_large(self, details: str) -> None:
-        assert isinstance(grpc_error("there:4317", StatusCode.RESOURCE_EXHAUSTED, details, {}), TooLarge)
+    def test_what_servers_say_of_the_size_is_too_large(self, code: StatusCode, details: str) -> None:
+        assert isinstance(grpc_error("there:4317", code, details, {}), TooLarge)
 
 
 class TestPartlyRejected:
