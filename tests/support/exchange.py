@@ -7,8 +7,8 @@ from typing import Literal
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # it has a stub, but no py.typed
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # as above
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceResponse,
@@ -148,4 +148,5 @@ def status(message: str, retry: float | None = None, code: int = 0) -> bytes:
         detail = AnyMessage()
         detail.Pack(RetryInfo(retry_delay=wait))
         answer.details.append(detail)
-    return answer.SerializeToString()
+    serialized: bytes = answer.SerializeToString()
+    return serialized
