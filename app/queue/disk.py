@@ -352,9 +352,10 @@ class DiskQueue:
     async def _flush(self, committing: asyncio.Task[None]) -> None:
         """Have everything that waits committed: what is settled must not be delivered again after a clean end."""
         self._closing = True
-        idle = asyncio.create_task(self._idle.wait())
-        await asyncio.wait({idle, committing}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
+        while not committing.done() and (self._pending or self._deletes or not self._idle.is_set()):
+            idle = asyncio.create_task(self._idle.wait())
+            await asyncio.wait({idle, committing}, return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
 
     def _break_off(self, group: list[_Pending]) -> None:
         self._broken = True

@@ -31,6 +31,7 @@ PAGE = min(mmap.PAGESIZE, 32768)  # LMDB's own choice
 RESERVE_BYTES = 16 << 20
 """Kept free of records: LMDB copies the pages that it changes, so a full file would refuse deletes too."""
 
+_PID_BYTES = 20
 _LOCK_FILE_BYTES = 16 << 10  # more than LMDB's table of 126 readers takes
 _PAGE_HEADER = 16
 _NODE_OVERHEAD = 8 + 8 + 2  # LMDB's node header, our key, and the node's slot in its page
@@ -104,8 +105,8 @@ class LmdbStore:
         Raises:
             QueueError: it cannot be made or written, another process holds it, or a newer version wrote it.
         """
-        self._take_directory()
         try:
+            self._take_directory()
             _reserve_lock_file(self._directory / "lock.mdb")
             self._environment = lmdb.open(
                 str(self._directory),
@@ -196,28 +197,20 @@ class LmdbStore:
             if not self._directory.is_dir():
                 _make_directory(self._directory)
             self._lock_fd = os.open(self._directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise QueueError(
-                f"queue.directory: {self._directory} cannot be written ({error.strerror}); "
-                "give the service's user a directory of its own, or set queue.storage to memory"
-            ) from error
-        try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # In place, because a disk that is full now has no room for a new one.
+            os.pwrite(self._lock_fd, f"{os.getpid():<{_PID_BYTES - 1}}\n".encode(), 0)
         except BlockingIOError:
-            owner = os.pread(self._lock_fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            self.close()
+            owner = os.pread(self._lock_fd, _PID_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
             raise QueueError(
                 f"queue.directory: {self._directory} is held by another process (pid {owner}); "
                 "stop it, or give each instance a directory of its own"
             ) from None
         except OSError as error:
-            self.close()
             raise QueueError(
-                f"queue.directory: {self._directory} cannot be locked ({error.strerror}); "
-                "put it on a file system that knows flock"
+                f"queue.directory: {self._directory} cannot be written ({error.strerror}); "
+                "give the service's user a directory of its own, or set queue.storage to memory"
             ) from error
-        os.ftruncate(self._lock_fd, 0)
-        os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
 
     def _check_format(self) -> None:
         about = self._env.open_db(b"about")
@@ -259,7 +252,7 @@ class LmdbStore:
             for append in appends:
                 key, tree = _key(append.sequence), self._trees[append.signal]
                 if not transaction.put(key, append.record, append=True, db=tree):
-                    raise lmdb.KeyExistsError(f"record {append.sequence} of {append.signal.value} is not the newest")
+                    raise QueueError(f"record {append.sequence} of {append.signal.value} is not the newest")
             return self._used(transaction)
 
     def _append_what_fits(self, appends: Sequence[Appended], refused: set[int], used: int) -> int:

@@ -82,17 +82,19 @@ class FaultyStore:
 
     def read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], bool]:
         self._readers += 1
-        self.before_read.go_through()
-        if self.read_error is not None:
-            raise self.read_error
-        self.reads.append((signal, first))
-        records = self.inner.read(signal, first, max_bytes)
-        self.after_read.go_through()
-        self._readers -= 1
+        try:
+            self.before_read.go_through()
+            if self.read_error is not None:
+                raise self.read_error
+            self.reads.append((signal, first))
+            records = self.inner.read(signal, first, max_bytes)
+            self.after_read.go_through()
+        finally:
+            self._readers -= 1
         return records
 
     def close(self) -> None:
-        if self._readers and self.read_error is None:
+        if self._readers:
             raise RuntimeError("closed under a reader")
         self.closed = True
         self.inner.close()
