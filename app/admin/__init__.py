@@ -1,1 +1,5 @@
-"""The admin port: metrics and health."""
+"""What operators and their tools ask the service."""
+
+from app.admin.server import AdminServer
+
+__all__ = ["AdminServer"]

@@ -1,0 +1,169 @@
+"""The OTLP/gRPC receiver: grpc.aio with handlers that get and give bytes, health checking and reflection.
+
+gRPC holds a whole message before a handler runs, so memory is bounded by connections, streams and the size of a
+message. What is over the size is refused by gRPC itself: RESOURCE_EXHAUSTED without RetryInfo, as OTLP wants it.
+There is no bound on concurrent calls (`maximum_concurrent_rpcs`), because its refusal has no RetryInfo either.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, Self
+
+import grpc
+import grpc.aio
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it has no types
+
+from app.core.consumer import Consumer
+from app.core.errors import Retryable
+from app.core.request import Signal
+from app.receivers.answers import Answer, grpc_trailers, response_protobuf
+from app.receivers.grpc_health import GrpcHealth
+from app.receivers.handler import Handler
+from app.receivers.http_server import bind
+from app.receivers.meter import Meter
+from app.receivers.probes import Probes
+from app.settings import ServerSettings
+from app.telemetry.metrics import Metrics
+
+__all__ = ["GrpcReceiver", "listen", "server_options"]
+
+_KEY: Final = "server.grpc_port"
+_FLUSH_SECONDS = 0.25
+_PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
+_METADATA_BYTES = 1 << 16
+_LARGEST = (1 << 31) - 1
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class GrpcReceiver:
+    """Receives OTLP/gRPC while it is entered; `consumer` gets what it receives."""
+
+    def __init__(self, settings: ServerSettings, consumer: Consumer, metrics: Metrics, health: Probes) -> None:
+        self._settings = settings
+        self._probes = health
+        self._meter = Meter(metrics, "grpc")
+        self._handler = Handler(consumer, self._meter)
+        self._server: grpc.aio.Server | None = None
+        self._closing = False
+        self._inflight = 0
+        self._idle = asyncio.Event()
+        self.port = settings.grpc_port
+        """The port that is bound, once it is."""
+
+    async def __aenter__(self) -> Self:
+        if self._server is None:
+            self._closing = False
+            services = [signal.service for signal in Signal]
+            self._health = GrpcHealth(self._probes, services)
+            server = grpc.aio.server(options=server_options(self._settings))
+            server.add_generic_rpc_handlers(
+                (self._health.handlers(), *(self._service(signal) for signal in Signal)),
+            )
+            reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
+            self.port = listen(server, self._settings.host, self._settings.grpc_port)
+            await server.start()
+            self._server = server
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            self._health.close()
+            await server.stop(None)
+
+    def begin_closing(self) -> None:
+        """Refuse new requests as retryable."""
+        self._closing = True
+        if self._server is not None:
+            self._health.close()
+
+    async def finish(self, grace: float) -> None:
+        """Send clients away (GOAWAY), and wait until what is in flight is answered, at most `grace` seconds."""
+        if self._server is None:
+            return
+        self.begin_closing()
+        stop = asyncio.create_task(self._server.stop(grace), name="stop of OTLP/gRPC")
+        try:
+            async with asyncio.timeout(grace):
+                while self._inflight:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            pass
+        # Answers may still be on their way out. Calls that nobody waits for, such as reflection, do not hold us up.
+        await self._server.stop(_FLUSH_SECONDS)
+        await stop
+
+    def _service(self, signal: Signal) -> grpc.GenericRpcHandler:
+        export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export(signal))
+        return grpc.method_handlers_generic_handler(signal.service, {"Export": export})
+
+    def _export(self, signal: Signal) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def export(body: bytes, context: Context) -> bytes:
+            answer = await self._answer(signal, body)
+            if answer.code is not grpc.StatusCode.OK:
+                trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
+                await context.abort(answer.code, answer.message, trailers)
+            return response_protobuf(answer)
+
+        return export
+
+    async def _answer(self, signal: Signal, body: bytes) -> Answer:
+        began = time.monotonic()
+        self._inflight += 1
+        code = grpc.StatusCode.CANCELLED.name
+        try:
+            if self._closing:
+                answer = self._handler.refuse(signal, Retryable("the service is shutting down", reason="closing"))
+            else:
+                answer = await self._handler.take(signal, body)
+            code = answer.code.name
+            return answer
+        finally:
+            self._inflight -= 1
+            if not self._inflight:
+                self._idle.set()
+            self._meter.measured(signal, time.monotonic() - began, len(body))
+            self._meter.answered(signal, code)
+
+
+def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """The bounds in gRPC's words."""
+
+    def milliseconds(seconds: float) -> int:
+        return min(max(1, round(seconds * 1000)), _LARGEST)
+
+    return [
+        ("grpc.so_reuseport", 0),  # or a second instance would share the port unnoticed
+        ("grpc.max_receive_message_length", min(settings.max_request_size, _LARGEST)),
+        ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _LARGEST)),
+        ("grpc.max_concurrent_streams", min(settings.max_concurrent_streams, _LARGEST)),
+        ("grpc.max_connection_age_ms", milliseconds(settings.max_connection_age)),
+        ("grpc.max_connection_age_grace_ms", milliseconds(settings.body_timeout)),
+        ("grpc.server_handshake_timeout_ms", milliseconds(settings.header_timeout)),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+        ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(_PING_SECONDS)),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+class _Listener(Protocol):
+    def add_insecure_port(self, address: str) -> int: ...
+
+
+def listen(server: _Listener, host: str, port: int) -> int:
+    """Let `server` listen. Returns its port.
+
+    Raises:
+        OSError: it cannot; names the setting that holds the port.
+    """
+    bind(host, port, _KEY).close()  # first by ourselves, because gRPC does not say what is wrong
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"{_KEY}: cannot listen on {address}: {error}") from error

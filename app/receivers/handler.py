@@ -1,0 +1,60 @@
+"""What both receivers do with a request once they have its bytes; nothing here knows a transport."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from app.core.consumer import Consumer
+from app.core.request import ExportRequest, Signal
+from app.receivers.answers import TAKEN, Answer, answer_to
+from app.receivers.decode import read_protobuf
+from app.receivers.meter import Meter
+from app.receivers.otlp_json import read_json
+
+__all__ = ["Handler"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Handler:
+    """Checks and counts requests, and passes on those that hold something."""
+
+    def __init__(self, consumer: Consumer, meter: Meter, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._consumer = consumer
+        self._meter = meter
+        self._monotonic = monotonic
+        self._quiet_until = float("-inf")
+
+    async def take(self, signal: Signal, body: bytes, *, json: bool = False) -> Answer:
+        """Take one inflated request; every outcome but cancellation is an answer."""
+        items = 0
+        try:
+            if json:
+                request = await read_json(signal, body)
+            else:
+                request = ExportRequest(signal, body, await read_protobuf(signal, body))
+            items = request.items
+            if items:
+                await self._consumer.consume(request)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told that we do not have its data
+            return self.refuse(signal, error, items)
+        return TAKEN
+
+    def refuse(self, signal: Signal, error: Exception, items: int = 0) -> Answer:
+        """Turn `error` into the client's answer, and count what is known of the request."""
+        answer = answer_to(error)
+        if answer.reason:
+            self._meter.refused(signal, answer.reason, items)
+        if answer.reason == "internal":
+            self._log(signal, error)
+        return answer
+
+    def _log(self, signal: Signal, error: Exception) -> None:
+        """Tell of a fault with its traceback, once a second at most: it may happen with every request."""
+        now = self._monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + 1
+            _logger.error("a request for %s failed for no fault of its own", signal.value, exc_info=error)

@@ -1,0 +1,192 @@
+"""OTLP over HTTP as an ASGI application: it answers the three OTLP paths itself and hands on the rest.
+
+A request is bounded, read, inflated, checked and counted, and consumed, in this order; the first that says no ends
+it. A refusal carries a ``google.rpc.Status`` in the encoding of the request.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
+from app.core.request import Signal
+from app.receivers.answers import TAKEN, Answer, retry_after
+from app.receivers.budget import Budget, Lease
+from app.receivers.encoding import Encoding, choose_encoding, read_content_type
+from app.receivers.handler import Handler
+from app.receivers.http_bounds import BUSY
+from app.receivers.inflate import inflate_async
+from app.receivers.meter import Meter
+
+__all__ = ["Limits", "OtlpApp"]
+
+_SIGNALS: Final = {signal.path: signal for signal in Signal}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of one body, compressed and inflated, by its encoding; and of all bodies together."""
+
+    protobuf: int
+    json: int
+    inflight: int
+
+
+class _Gone(Exception):
+    """The client left before its request was whole."""
+
+
+class _Head:
+    """What a request's headers say."""
+
+    __slots__ = ("accept", "content_encoding", "content_type", "encoding", "length")
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.content_type = self.content_encoding = self.accept = b""
+        self.length = 0
+        for name, value in headers:
+            if name == b"content-type":
+                self.content_type = value
+            elif name == b"content-encoding":
+                self.content_encoding = value
+            elif name == b"content-length":
+                self.length = int(value)
+            elif name == b"accept":
+                self.accept = value
+        self.encoding = read_content_type(self.content_type)
+
+
+class OtlpApp:
+    """The ASGI application. While `closing` it takes no new request."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        handler: Handler,
+        meter: Meter,
+        rest: ASGIApp,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.closing = False
+        self._bounds = {
+            Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size"),
+            Encoding.JSON: (limits.json, "server.max_json_size"),
+        }
+        self._budget = Budget(limits.inflight, "server.max_inflight_bytes")
+        self._handler = handler
+        self._meter = meter
+        self._rest = rest
+        self._monotonic = monotonic
+
+    @property
+    def held_bytes(self) -> int:
+        """What the bodies of all requests under way hold."""
+        return self._budget.held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        signal = _SIGNALS.get(scope["path"])
+        if signal is None:
+            await self._rest(scope, receive, send)
+            return
+        head = _Head(scope["headers"])
+        try:
+            answer = await self._answer(signal, scope, head, receive)
+        except _Gone:
+            return
+        self._meter.answered(signal, str(answer.status), scope["method"])
+        if answer is TAKEN and head.encoding:
+            start, body = _TAKEN[head.encoding]
+        else:
+            start, body = _write(signal, choose_encoding(head.content_type, head.accept), answer)
+        await send(start)
+        await send(body)
+
+    async def _answer(self, signal: Signal, scope: Scope, head: _Head, receive: Receive) -> Answer:
+        try:
+            if scope["method"] != "POST":
+                return _not_allowed(scope["method"], signal)
+            self._check_open(scope)
+            return await self._take(signal, head, receive)
+        except _Gone:
+            raise
+        except TimeoutError as error:
+            return Answer(grpc.StatusCode.DEADLINE_EXCEEDED, 408, str(error))
+        except asyncio.CancelledError:
+            # Only the end of the server cancels a request, and whoever runs us would answer 500 for it.
+            return self._handler.refuse(signal, Retryable("the service has ended", reason="closing"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told that we do not have its data
+            return self._handler.refuse(signal, error)
+
+    def _check_open(self, scope: Scope) -> None:
+        if self.closing:
+            raise Retryable("the service is shutting down", reason="closing")
+        if busy := scope["state"].get(BUSY):
+            raise Retryable(busy, reason="connections")
+
+    async def _take(self, signal: Signal, head: _Head, receive: Receive) -> Answer:
+        encoding = head.encoding
+        if encoding is None:
+            raise UnsupportedEncoding(
+                f"content type {head.content_type[:80].decode('latin-1')!r} is not OTLP's; "
+                "send application/x-protobuf or application/json"
+            )
+        limit, key = self._bounds[encoding]
+        with Lease(self._budget) as lease:
+            body = await _read(receive, head.length, limit, key, lease)
+            size, began = len(body), self._monotonic()
+            try:
+                if head.content_encoding:
+                    body = await inflate_async(body, head.content_encoding.decode("latin-1"), limit, key)
+                    lease.resize(len(body))
+                return await self._handler.take(signal, body, json=encoding is Encoding.JSON)
+            finally:
+                self._meter.measured(signal, self._monotonic() - began, size)
+
+
+async def _read(receive: Receive, length: int, limit: int, key: str, lease: Lease) -> bytes:
+    """Read a body of the announced `length`, or as long as it is where none was announced (0)."""
+    if length > limit:
+        raise TooLarge(f"the body has {length} bytes, above the bound of {limit} ({key})")
+    lease.check(length)
+    pieces: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _Gone
+        piece = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(piece)
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes ({key})")
+        lease.resize(size)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _not_allowed(method: str, signal: Signal) -> Answer:
+    return Answer(grpc.StatusCode.UNIMPLEMENTED, 405, f"{method} is not allowed on {signal.path}; use POST")
+
+
+def _write(signal: Signal, encoding: Encoding, answer: Answer) -> tuple[Message, Message]:
+    """The two ASGI messages of an answer."""
+    body = encoding.response(signal, answer) if answer.status == 200 else encoding.status(answer)
+    headers = [(b"content-type", encoding.value), (b"content-length", b"%d" % len(body))]
+    if answer.status == 405:
+        headers.append((b"allow", b"POST"))
+    elif answer.status == 413:
+        headers.append((b"connection", b"close"))  # there may be more to come than is worth reading
+    elif answer.retryable:
+        seconds = retry_after(answer.delay, random.random())  # noqa: S311 - jitter
+        headers.append((b"retry-after", b"%d" % seconds))
+    start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+    return start, {"type": "http.response.body", "body": body}
+
+
+_TAKEN: Final = {encoding: _write(Signal.TRACES, encoding, TAKEN) for encoding in Encoding}  # for each signal the same

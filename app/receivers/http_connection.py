@@ -1,0 +1,303 @@
+"""One HTTP/1.1 connection: uvicorn's, which parses and answers, with bounds on what a client may do to it.
+
+- A head is at most `Bounds.head_bytes` long (431; its URL: 414) and whole within `header_timeout` (408).
+- A body is whole within `body_timeout`, and the framing around it is no flood of its own.
+- A few pipelined requests wait; reading stops until they are answered.
+- A connection is closed in a way that lets the client read the last answer.
+- Above `max_connections` requests are refused as busy. There, on a connection that is old, and while the server
+  closes, an answer is the connection's last.
+
+What ends a body early reaches the application as an exception of `receive`: `TimeoutError` or `InvalidData`.
+Time is kept by the server, which looks at every connection's `deadline` once a second: no timer per request.
+"""
+
+import asyncio
+import random
+from enum import Enum
+from functools import partial
+from http import HTTPStatus
+from math import inf
+
+import httptools
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendCallable, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.core.errors import InvalidData
+from app.receivers.http_bounds import BUSY, State
+from app.receivers.http_transport import GentleTransport
+
+__all__ = ["Connection"]
+
+_PIPELINE = 8  # requests that may wait for the answer to another
+_FRAMING = 8  # bytes around one of a body; a chunk of one costs five
+_LINGER_SECONDS = 2.0
+_CLOSING_IDLE_SECONDS = 1.0
+
+
+class _Phase(Enum):
+    """What a connection waits for."""
+
+    FRESH = "its first request"
+    IDLE = "its next request"
+    HEAD = "the rest of a head"
+    BODY = "the rest of a body"
+    ANSWER = "the answer"
+    LINGER = "the client to close"
+
+
+class _Refusal(Exception):
+    """Raised in a callback of the parser: this is no request that could be handed on."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection to an `HttpServer`, which makes it and calls `sweep` and `retire`."""
+
+    server_state: State
+    transport: GentleTransport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(GentleTransport(transport, self._close))
+        self.bounds = bounds = self.server_state.bounds
+        now = self.loop.time()
+        self.deadline = now + bounds.header_timeout
+        self._retire_at = now + bounds.max_connection_age * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        self._last = self.server_state.closing
+        self._phase = _Phase.FRESH
+        self._moved = False
+        self._deaf = False
+        self._unparsed = self._framing = 0
+        self._failed: RequestResponseCycle | None = None
+        self._failure: Exception = InvalidData("")
+        excess = len(self.connections) - bounds.max_connections
+        self._busy = excess > 0
+        if excess > bounds.excess:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.server_state.ended.set()
+
+    # What the server does with its connections
+
+    def sweep(self, now: float) -> None:
+        """Do what is due at `now`, a time of the event loop."""
+        if now >= self._retire_at:
+            self._last = True
+        if now < self.deadline:
+            return
+        match self._phase:
+            case _Phase.HEAD:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "server.header_timeout: the request's head took too long")
+            case _Phase.BODY:
+                self._end_body(TimeoutError("server.body_timeout: the request's body took too long"))
+            case _Phase.FRESH | _Phase.IDLE:
+                self._linger(now + _LINGER_SECONDS)
+            case _:
+                self.transport.abort()
+
+    def retire(self) -> None:
+        """Let the next answer be the last, and end soon where there is none to give."""
+        self._last = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+        if self._phase is _Phase.IDLE:
+            self.deadline += _CLOSING_IDLE_SECONDS - self.bounds.idle_timeout
+        elif self._phase is _Phase.FRESH:
+            self.deadline = min(self.deadline, self.loop.time() + _CLOSING_IDLE_SECONDS)
+
+    # What comes from the client
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        before = self._phase
+        if before is _Phase.BODY:
+            self._framing = max(0, self._framing) + len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._on_parser_error(error)
+            return
+        if self._moved:
+            self._moved = False
+            self._unparsed = 0
+            self._set_deadline(before)
+        elif before is _Phase.HEAD:
+            self._unparsed += len(data)
+            if self._unparsed > self.bounds.head_bytes:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too long")
+        elif before is _Phase.BODY and self._framing > self.bounds.head_bytes:
+            self._end_body(InvalidData("the request's body is mostly framing"))
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head that was parsed, to be parsed again as that of a plain request.
+
+        Some clients (Java's, curl) offer HTTP/2 with a request and mean its body all the same; the parser takes what
+        follows for the new protocol, and would let us acknowledge an empty body.
+        """
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _set_deadline(self, before: _Phase) -> None:
+        match self._phase:
+            case _Phase.HEAD if before is not _Phase.FRESH:  # the first request's time runs from the connection's start
+                self.deadline = self.loop.time() + self.bounds.header_timeout
+            case _Phase.BODY:
+                # Where a request waits for another's answer, it is us who stopped reading.
+                self.deadline = inf if self.pipeline else self.loop.time() + self.bounds.body_timeout
+            case _Phase.IDLE:
+                self.deadline = self.loop.time() + self.bounds.idle_timeout
+            case _Phase.ANSWER:
+                self.deadline = inf
+
+    def _on_parser_error(self, error: httptools.HttpParserError) -> None:
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+        if cause is not None and not isinstance(cause, _Refusal):
+            raise cause  # a fault of ours: the loop logs it and resets the connection
+        if self._phase is _Phase.BODY:
+            self._end_body(InvalidData(f"the request's body is framed wrongly: {cause or error}"))
+        elif cause is not None:
+            self._refuse(cause.status, str(cause))
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"not an HTTP/1.1 request: {error}")
+
+    # What the parser finds
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._phase = _Phase.HEAD
+        self._moved = True
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _Refusal(HTTPStatus.NOT_IMPLEMENTED, "this is no proxy")
+            return  # the head comes once more
+        if len(self.url) > self.bounds.url_bytes:
+            raise _Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "the request's URL is too long")
+        if sum([len(name) + len(value) for name, value in self.headers]) > self.bounds.head_bytes:
+            raise _Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too long")
+        if len(self.pipeline) >= _PIPELINE:
+            raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once on one connection")
+        if self._busy:
+            self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError) as error:
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "the request's URL is not one") from error
+        if self._last or self._busy:
+            self.cycle.keep_alive = False
+        self.headers = []  # for the trailers, which are nothing to the application
+        self._phase = _Phase.BODY
+        self._moved = True
+        self._framing = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._framing -= len(body) * (1 + _FRAMING)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        self._phase = _Phase.IDLE if self.cycle.response_complete else _Phase.ANSWER
+        self._moved = True
+
+    # What the application does
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
+
+    async def _run(
+        self,
+        cycle: RequestResponseCycle,
+        app: ASGI3Application,
+        scope: Scope,
+        _receive: object,
+        send: ASGISendCallable,
+    ) -> None:
+        try:
+            await app(scope, partial(self._receive, cycle), send)
+        except asyncio.CancelledError:
+            # The server ends. uvicorn would take it for a fault and answer 500; a reset may be tried again.
+            cycle.disconnected = True
+            self.transport.abort()
+
+    async def _receive(self, cycle: RequestResponseCycle) -> ASGIReceiveEvent:
+        message = await cycle.receive()
+        if self._failed is cycle:
+            raise self._failure
+        return message
+
+    def on_response_complete(self) -> None:
+        # In place of uvicorn's, for it starts a timer with each answer.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if self._phase is _Phase.BODY:
+                self._set_deadline(_Phase.BODY)
+        elif self._phase is _Phase.ANSWER:
+            self._phase = _Phase.IDLE
+            self._set_deadline(_Phase.ANSWER)
+
+    # How it ends
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer what is no request, unless one before it is to be answered yet: then its answer is the last."""
+        self._deaf = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self._phase = _Phase.ANSWER
+            self.deadline = inf
+            return
+        body = message.encode()
+        head = [STATUS_LINE[status]]
+        head += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
+        head += [b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)]
+        self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", body]))
+        self._linger(self.loop.time() + _LINGER_SECONDS)
+
+    def _end_body(self, error: Exception) -> None:
+        """Let the application answer a request whose body will not come to its end."""
+        self._deaf = True
+        self.cycle.keep_alive = False
+        self.deadline = inf
+        if self.cycle.response_complete:
+            self._linger(self.loop.time() + _LINGER_SECONDS)
+        else:
+            self._failed, self._failure = self.cycle, error
+            self.cycle.message_event.set()
+
+    def _close(self) -> None:
+        """End after an answer, such that the client can read it: a socket with unread data resets its peer."""
+        if self._phase is _Phase.BODY and not self._deaf:
+            self._linger(self.deadline)
+        elif self._deaf:
+            self._linger(self.loop.time() + _LINGER_SECONDS)
+        else:
+            self.transport.real.close()
+
+    def _linger(self, deadline: float) -> None:
+        if not self.transport.is_closing():
+            self._deaf = True
+            self._phase = _Phase.LINGER
+            self.deadline = deadline
+            self.flow.resume_reading()
+            self.transport.linger()

@@ -1,0 +1,129 @@
+"""One request between a receiver and a sink."""
+
+import asyncio
+import logging
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from app.core.errors import InvalidData, PartlyRejected, Retryable
+from app.core.request import ExportRequest, Signal
+from app.receivers.answers import TAKEN
+from app.receivers.handler import Handler
+from app.receivers.meter import Meter
+from app.telemetry.metrics import Metrics
+from tests.support.clock import FakeClock
+from tests.support.payload import spans
+from tests.support.sink import Sink
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("0")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def handler(sink: Sink, metrics: Metrics, clock: FakeClock) -> Handler:
+    return Handler(sink, Meter(metrics, "grpc"), clock.monotonic)
+
+
+def refused(metrics: Metrics, reason: str) -> float | None:
+    labels = {"signal": "traces", "transport": "grpc", "reason": reason}
+    return metrics.registry.get_sample_value("otlp_receiver_refused_items_total", labels)
+
+
+async def test_a_request_is_passed_on_as_the_bytes_that_it_came_as(handler: Handler, sink: Sink) -> None:
+    body = spans(2) + b"\xfa\x3f\x03abc"  # a field that nobody knows
+    assert await handler.take(Signal.TRACES, body) is TAKEN
+    assert sink.requests == [ExportRequest(Signal.TRACES, body, 2)]
+
+
+async def test_json_is_passed_on_as_protobuf(handler: Handler, sink: Sink) -> None:
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"one"},{"name":"two"}]}]}]}'
+    assert await handler.take(Signal.TRACES, body, json=True) is TAKEN
+    assert [(request.signal, request.items) for request in sink.requests] == [(Signal.TRACES, 2)]
+    parsed = ExportTraceServiceRequest.FromString(sink.requests[0].body)
+    assert [span.name for span in parsed.resource_spans[0].scope_spans[0].spans] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("body", "json"), [(b"", False), (b"{}", True), (b"\x0a\x00", False)])
+async def test_an_empty_request_succeeds_and_goes_nowhere(
+    handler: Handler, sink: Sink, body: bytes, json: bool
+) -> None:
+    assert await handler.take(Signal.TRACES, body, json=json) is TAKEN
+    assert sink.requests == []
+
+
+@pytest.mark.parametrize(("body", "json"), [(b"\xff", False), (b"{", True)])
+async def test_malformed_data_is_refused_before_the_consumer_sees_it(
+    handler: Handler, sink: Sink, body: bytes, json: bool
+) -> None:
+    answer = await handler.take(Signal.TRACES, body, json=json)
+    assert (answer.status, answer.retryable) == (400, False)
+    assert answer.message
+    assert sink.requests == []
+
+
+async def test_what_the_consumer_refuses_is_counted_by_its_reason(
+    handler: Handler, sink: Sink, metrics: Metrics
+) -> None:
+    sink.error = Retryable("full", reason="queue_full", delay=2)
+    answer = await handler.take(Signal.TRACES, spans(2))
+    assert (answer.status, answer.retryable, answer.delay) == (503, True, 2)
+    sink.error = InvalidData("no")
+    await handler.take(Signal.TRACES, spans(2))
+    assert (refused(metrics, "queue_full"), refused(metrics, "invalid")) == (2, 2)
+
+
+async def test_what_cannot_be_read_has_no_items_to_count(handler: Handler, metrics: Metrics) -> None:
+    await handler.take(Signal.TRACES, b"\xff")
+    assert refused(metrics, "invalid") is None
+
+
+async def test_a_request_that_was_taken_in_part_is_not_counted_as_refused(
+    handler: Handler, sink: Sink, metrics: Metrics
+) -> None:
+    sink.error = PartlyRejected("one has no name", items=1)
+    answer = await handler.take(Signal.TRACES, spans(2))
+    assert (answer.status, answer.rejected) == (200, 1)
+    assert refused(metrics, "rejected") is None
+
+
+async def test_a_fault_is_answered_as_retryable_and_logged_with_its_traceback(
+    handler: Handler, sink: Sink, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.error = ZeroDivisionError("oops")
+    answer = await handler.take(Signal.TRACES, spans(2))
+    assert (answer.status, answer.retryable) == (503, True)
+    assert refused(metrics, "internal") == 2
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [sink.error]
+
+
+async def test_a_fault_with_every_request_is_logged_once_a_second(
+    handler: Handler, sink: Sink, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.error = ZeroDivisionError("oops")
+    for _ in range(3):
+        await handler.take(Signal.TRACES, spans(2))
+    await clock.advance(1)
+    await handler.take(Signal.TRACES, spans(2))
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+
+
+async def test_a_request_that_is_cancelled_is_no_answer(handler: Handler, sink: Sink) -> None:
+    sink.hold()
+    task = asyncio.create_task(handler.take(Signal.TRACES, spans(2)))
+    await sink.wait_for_callers(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
