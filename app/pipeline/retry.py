@@ -145,7 +145,7 @@ class Retry:
 
     def _failed(self, error: Retryable, this_round: int) -> bool:
         """Note a failure; returns whether it is the one that counts for its round."""
-        counts = this_round == self._round or self._allowed is None
+        counts = this_round == self._round
         if counts:
             self._round += 1
             self._allowed = 1

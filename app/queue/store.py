@@ -256,8 +256,6 @@ class LmdbStore:
             return self._used(transaction)
 
     def _append_what_fits(self, appends: Sequence[Appended], refused: set[int], used: int) -> int:
-        if not appends:
-            return used
         try:
             return self._write(appends, ())
         except lmdb.Error as error:

@@ -1,8 +1,9 @@
 """Time that moves when a test says so."""
 
 import asyncio
+from collections.abc import Callable
 
-__all__ = ["FakeClock", "turns"]
+__all__ = ["FakeClock", "turns", "until"]
 
 _EPOCH_NS = 1_700_000_000_000_000_000
 
@@ -48,6 +49,13 @@ class FakeClock:
         seconds = self.alarms[0]
         await self.advance(seconds)
         return seconds
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return in the first turn of the event loop in which `condition` holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - a test looks on; what it looks at sets no event
+            await asyncio.sleep(0)
 
 
 async def turns(number: int = 20) -> None:

@@ -63,9 +63,7 @@ async def disk(make_disk: Callable[..., DiskQueue]) -> AsyncIterator[DiskQueue]:
 
 
 @pytest.fixture(params=["disk", "disk, almost nothing in memory", "memory"])
-def make_queue(
-    request: pytest.FixtureRequest, clock: FakeClock, make_disk: Callable[..., DiskQueue]
-) -> MakeQueue:
+def make_queue(request: pytest.FixtureRequest, clock: FakeClock, make_disk: Callable[..., DiskQueue]) -> MakeQueue:
     """Make either queue; `capacity` bytes fit, counted as each of them counts."""
 
     def make(*, capacity: int = 32 * MIB, patience: float = PATIENCE) -> AbstractAsyncContextManager[Queue]:

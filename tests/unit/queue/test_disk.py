@@ -14,7 +14,7 @@ from app.core.request import ExportRequest, Signal
 from app.queue import DiskQueue, Lease, LmdbStore, QueueError
 from app.queue.store import RESERVE_BYTES
 from app.telemetry.metrics import Metrics
-from tests.support.clock import FakeClock, turns
+from tests.support.clock import FakeClock, turns, until
 from tests.support.storage import FaultyStore
 
 EVERYTHING = 1 << 30
@@ -125,15 +125,8 @@ async def test_room_is_exact_after_clients_left_and_came(make_disk: MakeDisk, st
         await take_everything(queue)
         await keep(queue)
         await take_everything(queue)
-        await empty(queue, store)
+        await until(lambda: queue.used_bytes == 0)
         assert (queue.used_bytes, queue._room._reserved, queue.items(TRACES)) == (0, 0, 0)
-
-
-async def empty(queue: DiskQueue, store: FaultyStore) -> None:
-    """Wait until all deletes are on the disk."""
-    async with asyncio.timeout(10):
-        while queue.used_bytes:
-            await asyncio.sleep(0.001)
 
 
 # What is kept survives.
@@ -213,7 +206,9 @@ async def test_a_damaged_record_is_given_up_and_counted_and_the_rest_is_delivere
         assert await take_everything(queue) == b"001;003;"
         assert queue.items(TRACES) == 0
         assert total(metrics, "otlp_exporter_dropped_items_total", signal="traces", reason="damaged") == 10
-        assert "record 2 of the queue's traces is damaged and given up: the CRC of 4 bytes does not match" in caplog.text
+        assert (
+            "record 2 of the queue's traces is damaged and given up: the CRC of 4 bytes does not match" in caplog.text
+        )
     async with make_disk() as queue:
         assert queue.items(TRACES) == 0
 
@@ -539,7 +534,7 @@ async def test_a_record_that_does_not_fit_is_refused_though_room_was_counted(
     async with make_disk(on=on) as queue:
         await keep(queue, b"small")
         with pytest.raises(Retryable, match="no room for a request of this size") as refusal:
-            await queue.append(ExportRequest(TRACES, bytes(4 * MIB), 1), lambda _: None, expect=True)
+            await queue.append(ExportRequest(TRACES, bytes(12 * MIB), 1), lambda _: None, expect=True)
         assert refusal.value.reason == "queue_full"
         assert queue._outcomes._promises == {}
         assert queue.items(TRACES) == 1
@@ -560,9 +555,7 @@ async def test_a_bound_lowered_below_what_is_there_refuses_until_that_is_deliver
             await keep(queue)
         while (lease := await queue.lease(TRACES, 1)) is not None:
             queue.settle(lease)
-        async with asyncio.timeout(10):
-            while queue.used_bytes:
-                await asyncio.sleep(0.001)
+        await until(lambda: queue.used_bytes == 0)
         await keep(queue, b"new")
 
 

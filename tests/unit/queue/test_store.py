@@ -198,8 +198,10 @@ def test_a_directory_that_another_process_holds_is_refused_with_its_pid(tmp_path
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from app.queue import LmdbStore;"
-            "LmdbStore(Path(sys.argv[1]), 32 << 20).open(); print('held', flush=True); sys.stdin.read()",
+            (
+                "import sys; from pathlib import Path; from app.queue import LmdbStore;"
+                "LmdbStore(Path(sys.argv[1]), 32 << 20).open(); print('held', flush=True); sys.stdin.read()"
+            ),
             tmp_path,
         ],
         cwd=ROOT,
@@ -237,7 +239,7 @@ def test_a_directory_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> 
 def test_a_file_that_is_no_queue_is_a_clear_error_and_lets_go(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"no LMDB" * 10_000)
     for _ in range(2):  # the second would be told that the directory is held, if the first had kept it
-        with pytest.raises(QueueError, match="cannot be opened as a queue .*; move its files away"):
+        with pytest.raises(QueueError, match=r"cannot be opened as a queue .*; move its files away"):
             LmdbStore(tmp_path, 32 * MIB).open()
 
 
@@ -259,6 +261,27 @@ def test_a_newer_format_is_refused_and_an_older_one_is_not(tmp_path: Path, writt
 def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
     with pytest.raises(QueueError, match="is not open"):
         LmdbStore(tmp_path, 32 * MIB)._write((), ())
+
+
+def test_a_failing_disk_is_told_and_not_taken_for_a_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it fails: in the first attempt, or when deletes go first, or when halves are tried."""
+    broken = lmdb.Error("Input/output error")
+    full = lmdb.MapFullError("full")
+    monkeypatch.setattr(LmdbStore, "_is_full", lambda _, error: error is full)
+    with opened(tmp_path) as store:
+        for outcomes in ([broken], [full, broken], [full, None, broken], [full, None, full, broken]):
+            left = list(outcomes)
+
+            def write(appends: object, deletes: object, left: list[lmdb.Error | None] = left) -> int:
+                outcome = left.pop(0)
+                if outcome is not None:
+                    raise outcome
+                return 0
+
+            monkeypatch.setattr(store, "_write", write)
+            with pytest.raises(lmdb.Error, match="Input/output"):
+                store.commit([appended(1), appended(2)], [])
+            assert left == []
 
 
 # A small disk under the file.

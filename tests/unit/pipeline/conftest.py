@@ -1,0 +1,41 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from app.core.request import Signal
+from app.queue import Queue
+from app.telemetry.metrics import Metrics
+from tests.support.clock import FakeClock
+
+Watch = Callable[[Queue], None]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("test")
+
+
+@pytest.fixture
+async def watch_the_law(metrics: Metrics) -> AsyncIterator[Watch]:
+    """Look at every turn of the loop whether accepted + recovered = sent + dropped + queued, until the test ends."""
+    watchers: list[asyncio.Task[None]] = []
+
+    async def look(queue: Queue) -> None:
+        while True:
+            came = metrics.total(metrics.accepted) + metrics.total(metrics.recovered)
+            went = metrics.total(metrics.sent) + metrics.total(metrics.dropped)
+            assert came == went + sum(queue.items(signal) for signal in Signal)
+            await asyncio.sleep(0)
+
+    yield lambda queue: watchers.append(asyncio.create_task(look(queue)))
+    assert watchers
+    for watcher in watchers:
+        watcher.cancel()
+        (outcome,) = await asyncio.gather(watcher, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError), outcome
