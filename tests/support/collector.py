@@ -4,7 +4,9 @@ import importlib.util
 import json
 import os
 import socket
-from collections.abc import Sequence
+import subprocess
+import sysconfig
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,8 @@ from tests.support.service import clean_environment
 __all__ = ["Collector", "Otelcol", "Rotel", "find_otelcol", "find_rotel"]
 
 _BUILT = Path(__file__).parents[2] / ".tools" / "otelcol"
+_BESIDE_PYTHON = {"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+"""Where rotel finds libpython."""
 
 
 def find_otelcol() -> Path | None:
@@ -27,18 +31,27 @@ def find_otelcol() -> Path | None:
 
 
 def find_rotel() -> Path | None:
-    """The agent in the package rotel, where the package is installed."""
+    """The agent in the package rotel, where the package is installed and the agent finds Python's own library."""
     spec = importlib.util.find_spec("rotel")
     if spec is None or spec.origin is None:
         return None
-    return Path(spec.origin).with_name("rotel-agent")
+    agent = Path(spec.origin).with_name("rotel-agent")
+    runs = subprocess.run([agent, "--version"], env=os.environ | _BESIDE_PYTHON, capture_output=True, check=False)
+    return agent if runs.returncode == 0 else None
 
 
 class Collector(Process):
     """A collector that receives OTLP over both transports. Entering waits until it listens on both."""
 
-    def __init__(self, command: Sequence[str], directory: Path, port: int, grpc_port: int) -> None:
-        super().__init__(command, directory, clean_environment(directory))
+    def __init__(
+        self,
+        command: Sequence[str],
+        directory: Path,
+        port: int,
+        grpc_port: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(command, directory, clean_environment(directory) | dict(environment or {}))
         self._ports = (port, grpc_port)
         self.http_url = f"http://127.0.0.1:{port}"
         self.grpc_url = f"http://127.0.0.1:{grpc_port}"
@@ -93,11 +106,11 @@ class Rotel(Collector):
 
     def __init__(self, directory: Path, destination: str) -> None:
         program, port, grpc_port = find_rotel(), free_port(), free_port()
-        assert program is not None, "the development requirements bring rotel, for Linux on x86_64"
+        assert program is not None, "the development requirements bring rotel, for CPython on Linux on x86_64"
         command = [str(program), "start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]
         command += ["--otlp-exporter-endpoint", destination]
         command += ["--otlp-http-endpoint", f"127.0.0.1:{port}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
-        super().__init__(command, directory, port, grpc_port)
+        super().__init__(command, directory, port, grpc_port, _BESIDE_PYTHON)
 
 
 def _connects(port: int) -> bool:
