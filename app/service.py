@@ -49,7 +49,7 @@ def run(loaded: Loaded) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(Service(settings).run())
-        except (QueueError, OSError) as error:
+        except (QueueError, OSError, ValueError) as error:
             _log.critical("%s", error)
             return 1
 
@@ -78,7 +78,7 @@ class Service:
             admin = await lifetimes.enter_async_context(
                 AdminServer(settings.metrics, settings.server.host, metrics, health)
             )
-            lifetimes.callback(probe.remove_address, *probe.write_address(settings.server.host, admin.port))
+            self._tell_the_probe(lifetimes, admin.port)
             queue = await lifetimes.enter_async_context(self.queue)
             metrics.at_scrape(self._queue_figures)
             exporter = await lifetimes.enter_async_context(make_exporter(settings.exporter, metrics, self.version))
@@ -111,11 +111,18 @@ class Service:
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
-            if not await self._until_stopped([heart, *queue.tasks, *dispatcher.tasks]):
+            if not await self._until_stopped([heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]):
                 return 1
             await self._drain(doors, (grpc, http), dispatcher)
         _log.info("stopped: %s", self._account())
         return 0
+
+    def _tell_the_probe(self, lifetimes: AsyncExitStack, port: int) -> None:
+        """Leave the admin port's address for `otlp-service health`; kubelets do without it."""
+        try:
+            lifetimes.callback(probe.remove_address, *probe.write_address(self._settings.server.host, port))
+        except OSError as error:
+            _log.warning("otlp-service health will need --url: %s", error)
 
     async def _until_stopped(self, tasks: Iterable[asyncio.Task[None]]) -> bool:
         """Wait for a signal; False when one of the tasks that never end has ended."""

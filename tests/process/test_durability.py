@@ -73,14 +73,18 @@ async def test_no_success_is_written_before_the_fsync_that_covers_it_returned(tm
                     await load.until_acknowledged(2000)
             traced = strace.calls()
             head = next(call for call in traced if call.name == "pwrite64" and call.result == HEAD_BYTES)
-            info = Path(f"/proc/{service.pid}/fdinfo/{head.descriptor}").read_text()
-            assert int(re.findall(r"flags:\s+(\d+)", info)[0], 8) & os.O_DSYNC, "the head is written through"
+            assert open_flags(service.pid, head.descriptor) & os.O_DSYNC, "the head is written through"
         port = service.port if transport == "http" else service.grpc_port
         answers = http_answers(traced, port) if transport == "http" else grpc_answers(traced, port)
         commits = list(commits_of(traced))
         assert len(answers) >= 2000 / 20 - 6  # what strace saw from its request to its answer
         for asked, answered in answers:
             assert any(asked < began and ended < answered for began, ended in commits), (asked, answered)
+
+
+def open_flags(pid: int, descriptor: int) -> int:
+    info = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
+    return int(re.findall(r"flags:\s+(\d+)", info)[0], 8)
 
 
 def commits_of(calls: list[Call]) -> list[tuple[int, int]]:
