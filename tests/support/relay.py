@@ -37,6 +37,8 @@ class Relay:
     def cut(self) -> None:
         """Reset every connection."""
         for writer in self._writers:
+            if writer.transport.is_closing():
+                continue  # cut before
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
