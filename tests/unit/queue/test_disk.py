@@ -370,13 +370,16 @@ async def test_a_read_that_overtakes_the_news_of_a_commit_does_not_deliver_it_tw
     make_disk: MakeDisk, store: FaultyStore
 ) -> None:
     counted: list[int] = []
-    async with make_disk(memory_bytes=3 * MIB) as queue:
-        await keep(queue, bytes(2 * MIB))  # on the disk alone
+    async with make_disk(memory_bytes=3 * 1000) as queue:
+        await keep(queue, bytes(900))
+        await keep(queue, b"first" * 40)  # on the disk alone
+        queue.settle(await take(queue))
+        await until(lambda: len(store.commits) == 3)
         store.after_commit.shut()
         second = asyncio.create_task(queue.append(ExportRequest(TRACES, b"second", 7), counted.append))
         await store.after_commit.reached()
         lease = await take(queue)
-        assert len(lease.request.body) == 2 * MIB
+        assert lease.request.body == b"first" * 40
         assert counted == []
         assert queue.items(TRACES) == 1
         store.after_commit.open()
