@@ -7,7 +7,7 @@ One commit at a time takes everything that waits, appends and deletes alike, int
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from types import TracebackType
 from typing import Self
@@ -17,10 +17,11 @@ from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
 from app.queue.contract import Committed, Entry, Expired, Lease, QueueError
 from app.queue.outcomes import Outcomes
-from app.queue.record import HEADER_BYTES, DamagedRecord, pack, unpack
+from app.queue.record import HEADER_BYTES, pack
 from app.queue.room import Room
 from app.queue.shelf import Shelf
 from app.queue.store import RESERVE_BYTES, Appended, Commit, Store, record_cost
+from app.queue.tail import Tail
 from app.telemetry.metrics import Metrics
 
 __all__ = ["DiskQueue"]
@@ -41,30 +42,6 @@ class _Pending:
     kept: asyncio.Future[None]
 
 
-@dataclass(slots=True)
-class _Tail:
-    """What of one signal is on the disk alone, because memory has no room for it."""
-
-    begins: int | None = None
-    """The first such sequence number; all that follow are on the disk alone too. None: all that waits is at hand."""
-    since_ns: int = 0
-    """None of it was received before this."""
-    last: int = 0
-    """The last sequence number that was committed, and counted."""
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """What was read of a tail at a time."""
-
-    entries: list[Entry]
-    damaged: list[tuple[int, int]]
-    """Sequence number and items of what is not what was written."""
-    follows: int
-    """The sequence number to go on with."""
-
-
 class DiskQueue:
     """Entries in a `Store`; the next ones to go, up to `memory_bytes`, are in memory too.
 
@@ -80,8 +57,9 @@ class DiskQueue:
         self._memory_bytes = memory_bytes // len(Signal)
         self._clock = clock
         self._metrics = metrics
+        self._reader = ThreadPoolExecutor(1, "queue-reader")
         self._shelves = {signal: Shelf(signal) for signal in Signal}
-        self._tails = {signal: _Tail() for signal in Signal}
+        self._tails = {signal: Tail(signal, store, self._reader) for signal in Signal}
         self._next_sequence = 1
         self._outcomes = Outcomes()
         self._pending: list[_Pending] = []
@@ -94,7 +72,6 @@ class DiskQueue:
         self._commit_began: float | None = None
         self._broken = False
         self._writer = ThreadPoolExecutor(1, "queue-writer")
-        self._reader = ThreadPoolExecutor(1, "queue-reader")
         self.tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -279,8 +256,8 @@ class DiskQueue:
             if shelf.ready or tail.begins is None:
                 return  # something was released, or everything expired
             budget = max(self._memory_bytes - shelf.held_bytes, 1)
-            piece = await self._read_piece(signal, tail.begins, tail.last, budget)
-            self._pass(tail, piece.entries, piece.follows)
+            piece = await tail.read(tail.begins, budget)
+            tail.advance(piece)
             shelf.add(piece.entries)
             self._give_up(signal, piece.damaged)
 
@@ -290,14 +267,14 @@ class DiskQueue:
         async with tail.reading:
             if tail.begins is None or tail.since_ns >= before_ns:
                 return False
-            piece = await self._read_piece(signal, tail.begins, tail.last, _EXPIRY_BYTES)
+            piece = await tail.read(tail.begins, _EXPIRY_BYTES)
             old = list(takewhile(lambda entry: entry.received_ns < before_ns, piece.entries))
             young = piece.entries[len(old) :]
             if young:
                 tail.begins, tail.since_ns = young[0].sequence, young[0].received_ns
                 damaged = [(sequence, items) for sequence, items in piece.damaged if sequence < tail.begins]
             else:
-                self._pass(tail, old, piece.follows)
+                tail.advance(piece)
                 damaged = piece.damaged
             self._shelves[signal].count(-sum(entry.items for entry in old))
             self._expire(signal, old, expired)
@@ -310,35 +287,6 @@ class DiskQueue:
             self._delete(signal, entries)
             too_old = Retryable("it was older than queue.max_age before it was delivered", reason="expired")
             self._outcomes.settle(signal, (entry.sequence for entry in entries), too_old)
-
-    @staticmethod
-    def _pass(tail: _Tail, entries: list[Entry], follows: int) -> None:
-        # What was committed since the read began is on the disk alone too.
-        tail.begins = follows if follows <= tail.last else None
-        if entries:
-            tail.since_ns = entries[-1].received_ns
-
-    async def _read_piece(self, signal: Signal, first: int, last: int, max_bytes: int) -> _Piece:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._reader, self._read, signal, first, last, max_bytes
-        )
-
-    def _read(self, signal: Signal, first: int, last: int, max_bytes: int) -> _Piece:
-        records, complete = self._store.read(signal, first, max_bytes)
-        # A commit whose end the event loop has not heard of yet may be seen here already; it is not counted yet.
-        known = [(sequence, raw) for sequence, raw in records if sequence <= last]
-        follows = last + 1 if complete or len(known) < len(records) else known[-1][0] + 1
-        entries: list[Entry] = []
-        damaged: list[tuple[int, int]] = []
-        for sequence, raw in known:
-            try:
-                record = unpack(signal, memoryview(raw))
-            except DamagedRecord as error:
-                _log.error("record %d of the queue's %s is damaged and given up: %s", sequence, signal.value, error)
-                damaged.append((sequence, error.items))
-            else:
-                entries.append(Entry(sequence, record.items, len(record.body), record.received_ns, record.body))
-        return _Piece(entries, damaged, follows)
 
     def _give_up(self, signal: Signal, damaged: list[tuple[int, int]]) -> None:
         for sequence, items in damaged:
