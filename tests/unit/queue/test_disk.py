@@ -207,7 +207,7 @@ async def test_a_damaged_record_is_given_up_and_counted_and_the_rest_is_delivere
         assert queue.items(TRACES) == 0
         assert total(metrics, "otlp_exporter_dropped_items_total", signal="traces", reason="damaged") == 10
         assert (
-            "record 2 of traces is damaged and given up: the CRC of 4 bytes does not match" in caplog.text
+            "record 2 of the queue's traces is damaged and given up: the CRC of 4 bytes does not match" in caplog.text
         )
     async with make_disk() as queue:
         assert queue.items(TRACES) == 0
