@@ -149,7 +149,7 @@ class Service:
         for receiver in receivers:
             receiver.begin_closing()
         await asyncio.gather(*(receiver.finish(shutdown.grace) for receiver in receivers))
-        _log.info("emptying: %s", self._account())
+        _log.info("emptying for %g s at most, a second signal ends it at once: %s", shutdown.grace, self._account())
         await dispatcher.drain(deadline - clock.monotonic())
 
     def _on_signal(self, number: signals.Signals) -> None:
