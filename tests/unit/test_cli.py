@@ -108,7 +108,7 @@ def test_wrong_usage_is_two(arguments: list[str], capsys: Output) -> None:
 
 
 def test_check_says_that_there_are_no_mistakes(tmp_path: Path, capsys: Output) -> None:
-    path = config(tmp_path, "queue: {directory: data/queue, max_bytes: 32MiB}")
+    path = config(tmp_path, "queue: {directory: /srv/queue, max_bytes: 32MiB}")
     assert main(["config", "check", "--config", path]) == 0
     assert capsys.readouterr().out == "no mistakes\n"
 
