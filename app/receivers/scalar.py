@@ -1,0 +1,145 @@
+"""Single values of OTLP's JSON encoding, as what a protobuf field takes."""
+
+import re
+from binascii import a2b_base64, unhexlify
+from collections.abc import Callable
+from typing import Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+
+__all__ = ["Convert", "Unfit", "convert_for", "show", "taken_by"]
+
+Convert = Callable[[Any], Any]
+_IDS: Final = {"trace_id", "span_id", "parent_span_id"}
+_SPECIAL: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_DIGITS: Final = 40  # and a sign; more are out of range for every field
+_SHOWN: Final = 40  # characters of a value in a message
+
+
+class Unfit(Exception):
+    """A value is not what its field takes; `path` names the fields outwards, as the exception passes them."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path: list[str] = []
+
+    def __str__(self) -> str:
+        return f"{''.join(reversed(self.path)).removeprefix('.') or 'the request'}: {self.what}"
+
+
+def show(value: Any) -> str:
+    """`value` for a message, short whatever it is."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return "an object"
+        case list():
+            return "an array"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def convert_for(field: FieldDescriptor) -> Convert:
+    """What turns the JSON form of one value of `field` into what the field takes, or raises `Unfit`."""
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _hex if field.name in _IDS else _base64
+    return _CONVERTS[field.type]
+
+
+def taken_by(field: FieldDescriptor) -> type | None:
+    """The type of JSON's values that `field` takes as they are, if any."""
+    return _AS_THEY_ARE.get(field.type)
+
+
+def _string(value: Any) -> str:
+    if type(value) is not str:
+        raise Unfit(f"{show(value)} is not a string")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise Unfit(f"{show(value)} is not true or false")
+    return value
+
+
+def _hex(value: Any) -> bytes:
+    try:
+        return unhexlify(value)
+    except (TypeError, ValueError):
+        raise Unfit(f"{show(value)} is not hex") from None
+
+
+def _base64(value: Any) -> bytes:
+    text = _string(value).replace("-", "+").replace("_", "/")  # protobuf's mapping takes the alphabet of URLs too
+    try:
+        return a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
+        raise Unfit(f"{show(value)} is not base64") from None
+
+
+def _whole(value: Any) -> int:
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise Unfit(f"{show(value)} is not an integer")
+
+
+def _integer(value: Any) -> int:
+    if type(value) is str and len(value) <= _DIGITS:
+        digits = value[1:] if value[:1] == "-" else value
+        if digits.isdigit() and digits.isascii():
+            return int(value)
+    return _whole(value)
+
+
+def _double(value: Any) -> float:
+    kind = type(value)
+    if kind is str:
+        if value in _SPECIAL:
+            return _SPECIAL[value]
+        if not _NUMBER.fullmatch(value):
+            raise Unfit(f"{show(value)} is not a number")
+    elif kind is not float and kind is not int:
+        raise Unfit(f"{show(value)} is not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = _SPECIAL["Infinity"]
+    if number - number != 0:
+        raise Unfit(f"{show(value)} is above what a double holds")
+    return number
+
+
+_INTEGERS: Final = (
+    FieldDescriptor.TYPE_FIXED32,
+    FieldDescriptor.TYPE_FIXED64,
+    FieldDescriptor.TYPE_INT32,
+    FieldDescriptor.TYPE_INT64,
+    FieldDescriptor.TYPE_SFIXED32,
+    FieldDescriptor.TYPE_SFIXED64,
+    FieldDescriptor.TYPE_SINT32,
+    FieldDescriptor.TYPE_SINT64,
+    FieldDescriptor.TYPE_UINT32,
+    FieldDescriptor.TYPE_UINT64,
+)
+# The message itself refuses an integer out of its field's range.
+_CONVERTS: Final[dict[int, Convert]] = {
+    FieldDescriptor.TYPE_STRING: _string,
+    FieldDescriptor.TYPE_BOOL: _bool,
+    FieldDescriptor.TYPE_DOUBLE: _double,
+    FieldDescriptor.TYPE_ENUM: _whole,
+    **dict.fromkeys(_INTEGERS, _integer),
+}
+_AS_THEY_ARE: Final[dict[int, type]] = {
+    FieldDescriptor.TYPE_STRING: str,
+    FieldDescriptor.TYPE_BOOL: bool,
+    FieldDescriptor.TYPE_ENUM: int,
+    **dict.fromkeys(_INTEGERS, int),
+}

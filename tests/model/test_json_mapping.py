@@ -1,0 +1,141 @@
+"""Any request, written down in OTLP's JSON encoding by protobuf's own library, is read as that request."""
+
+import base64
+import json
+import math
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.core.errors import InvalidData
+from app.core.request import Signal
+from app.receivers.decode import request_type
+from app.receivers.otlp_json import serializing
+from app.receivers.turns import at_once
+
+IDS = {"traceId", "spanId", "parentSpanId"}
+INTEGERS = {"timeUnixNano", "startTimeUnixNano", "endTimeUnixNano", "intValue", "asInt", "count", "zeroCount"}
+SMALLEST = 32  # a piece holds a number
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def whole(bits: int, *, signed: bool) -> st.SearchStrategy[int]:
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    return st.integers(low, high)
+
+
+SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    FieldDescriptor.TYPE_STRING: st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+    | st.text('"\\é€𝄞', max_size=9),
+    FieldDescriptor.TYPE_BYTES: st.binary(max_size=16),
+    FieldDescriptor.TYPE_BOOL: st.booleans(),
+    FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False) | st.just(math.nan),  # JSON has one NaN
+    FieldDescriptor.TYPE_ENUM: whole(32, signed=True),
+    FieldDescriptor.TYPE_INT32: whole(32, signed=True),
+    FieldDescriptor.TYPE_SINT32: whole(32, signed=True),
+    FieldDescriptor.TYPE_UINT32: whole(32, signed=False),
+    FieldDescriptor.TYPE_FIXED32: whole(32, signed=False),
+    FieldDescriptor.TYPE_INT64: whole(64, signed=True),
+    FieldDescriptor.TYPE_SFIXED64: whole(64, signed=True),
+    FieldDescriptor.TYPE_UINT64: whole(64, signed=False),
+    FieldDescriptor.TYPE_FIXED64: whole(64, signed=False),
+}
+
+
+@cache
+def kwargs(message: Descriptor, depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    """What to make a message with: any of its fields, and of each oneof at most one."""
+
+    @st.composite
+    def chosen(draw: st.DrawFn) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        taken: set[str] = set()
+        for each in draw(st.lists(st.sampled_from(list(message.fields)), max_size=5)):
+            group = each.containing_oneof.name if each.containing_oneof is not None else each.name
+            if group in taken:
+                continue
+            taken.add(group)
+            value = draw(value_of(each, depth))
+            if value is not None:
+                given[each.name] = value
+        return given
+
+    return chosen()
+
+
+def value_of(each: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
+    if each.message_type is None:
+        value = SCALARS[each.type]
+    elif depth:
+        value = kwargs(each.message_type, depth - 1)
+    else:
+        return st.none()
+    return st.lists(value, max_size=4) if each.is_repeated else value
+
+
+REQUESTS = st.sampled_from(Signal).flatmap(
+    lambda signal: st.tuples(
+        st.just(signal),
+        kwargs(request_type(signal).DESCRIPTOR, 8).map(lambda given: request_type(signal)(**given)),
+    )
+)
+
+
+@st.composite
+def texts(draw: st.DrawFn, message: Message) -> bytes:
+    """One of the ways to write `message` down."""
+    upper, numbers = draw(st.booleans()), draw(st.booleans())
+
+    def rewritten(value: Any, key: str = "") -> Any:
+        match value:
+            case dict():
+                return {each: rewritten(inner, each) for each, inner in value.items()}
+            case list():
+                return [rewritten(inner) for inner in value]
+            case str() if key in IDS:
+                text = base64.b64decode(value).hex()
+                return text.upper() if upper else text
+            case str() if key in INTEGERS and numbers:
+                return int(value)
+        return value
+
+    tree = rewritten(MessageToDict(message, use_integers_for_enums=True))
+    return json.dumps(tree, ensure_ascii=draw(st.booleans()), indent=draw(st.none() | st.integers(0, 3))).encode()
+
+
+@MANY
+@given(REQUESTS, st.integers(SMALLEST, 200) | st.just(1 << 14), st.data())
+def test_a_request_in_json_is_the_request(request: tuple[Signal, Message], piece: int, data: st.DataObject) -> None:
+    signal, message = request
+    body = data.draw(texts(message))
+    read = request_type(signal).FromString(at_once(serializing(signal, body, piece=piece)))
+    assert read.SerializeToString() == message.SerializeToString()  # where NaN equals NaN
+
+
+def outcome(signal: Signal, body: bytes, piece: int) -> bytes | None:
+    try:
+        serialized = at_once(serializing(signal, body, piece=piece))
+    except InvalidData:
+        return None
+    return request_type(signal).FromString(serialized).SerializeToString()
+
+
+@MANY
+@given(REQUESTS, st.integers(SMALLEST, 200), st.data())
+def test_a_broken_request_has_the_same_outcome_in_pieces_as_whole(
+    request: tuple[Signal, Message], piece: int, data: st.DataObject
+) -> None:
+    signal, message = request
+    broken = bytearray(data.draw(texts(message)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(broken)))
+        inserted = data.draw(
+            st.sampled_from([b"", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"1", b"null", b"\xff"])
+        )
+        broken[at : at + data.draw(st.integers(0, 3))] = inserted
+    assert outcome(signal, bytes(broken), piece) == outcome(signal, bytes(broken), 1 << 20)

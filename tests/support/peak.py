@@ -1,0 +1,34 @@
+"""The most memory that this process had at once while something ran."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["Peak", "peak_growth"]
+
+_SELF = Path("/proc/self")
+
+
+class Peak:
+    """Filled when the block ends."""
+
+    growth = 0
+    """Bytes above what was resident when the block began."""
+
+
+def _status(name: str) -> int:
+    match = re.search(rf"{name}:\s+(\d+)", (_SELF / "status").read_text())
+    if match is None:
+        raise LookupError(f"{_SELF}/status does not tell {name}")
+    return int(match[1]) << 10
+
+
+@contextmanager
+def peak_growth() -> Iterator[Peak]:
+    """How far the block drives the resident memory up."""
+    peak = Peak()
+    (_SELF / "clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    yield peak
+    peak.growth = _status("VmHWM") - before

@@ -1,0 +1,538 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from app.core.errors import InvalidData
+from app.core.request import Signal
+from app.receivers.decode import request_type
+from app.receivers.otlp_json import read_json, serializing
+from app.receivers.turns import at_once
+
+# In one piece, and in pieces that are smaller than almost everything.
+WHOLE, TINY = 1 << 14, 32
+both = pytest.fixture(params=[WHOLE, TINY], ids=["whole", "in pieces"])
+
+
+@both
+def piece(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+def read(signal: Signal, body: bytes | Any, piece: int) -> Message:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return request_type(signal).FromString(at_once(serializing(signal, text, piece=piece)))
+
+
+def read_span(span: Any, piece: int) -> Span:
+    request = read(Signal.TRACES, {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}, piece)
+    assert isinstance(request, ExportTraceServiceRequest)
+    return request.resource_spans[0].scope_spans[0].spans[0]
+
+
+def read_value(value: Any, piece: int) -> AnyValue:
+    return read_span({"attributes": [{"key": "k", "value": value}]}, piece).attributes[0].value
+
+
+def read_metric(metric: Any, piece: int) -> Metric:
+    request = read(Signal.METRICS, {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}, piece)
+    assert isinstance(request, ExportMetricsServiceRequest)
+    return request.resource_metrics[0].scope_metrics[0].metrics[0]
+
+
+def read_point(point: Any, piece: int) -> NumberDataPoint:
+    return read_metric({"gauge": {"dataPoints": [point]}}, piece).gauge.data_points[0]
+
+
+def refused(body: bytes | Any, piece: int, signal: Signal = Signal.TRACES) -> str:
+    with pytest.raises(InvalidData) as refusal:
+        read(signal, body, piece)
+    assert refusal.value.reason == "invalid"
+    return str(refusal.value)
+
+
+def span_refused(span: Any, piece: int) -> str:
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{}, span]}]}]}).encode()
+    message = refused(body, piece)
+    before = "the body is not an ExportTraceServiceRequest: resourceSpans[0].scopeSpans[0].spans[1]"
+    assert message.startswith(before)
+    return message.removeprefix(before).removeprefix(".")
+
+
+SPAN = {
+    "traceId": "5B8EFFF798038103D269B633813FC60C",
+    "spanId": "eee19b7ec3c1b174",
+    "parentSpanId": "eEe19b7ec3c1b173",
+    "traceState": "a=b",
+    "flags": 257,
+    "name": "I'm a server span",
+    "startTimeUnixNano": "1544712660000000000",
+    "endTimeUnixNano": 1544712661000000000,
+    "kind": 2,
+    "attributes": [
+        {"key": "string", "value": {"stringValue": '€ 𝄞 " \\ \n'}},
+        {"key": "integer", "value": {"intValue": "-9223372036854775808"}},
+        {"key": "double", "value": {"doubleValue": 0.5}},
+        {"key": "boolean", "value": {"boolValue": True}},
+        {"key": "bytes", "value": {"bytesValue": "AAH/"}},
+        {"key": "array", "value": {"arrayValue": {"values": [{"stringValue": "a"}, {}, {"intValue": 1}]}}},
+        {"key": "map", "value": {"kvlistValue": {"values": [{"key": "a", "value": {"stringValue": "b"}}]}}},
+        {"key": "empty", "value": {}},
+        {"key": "absent"},
+    ],
+    "droppedAttributesCount": 1,
+    "events": [{"timeUnixNano": "1", "name": "e", "attributes": [{"key": "k", "value": {"boolValue": False}}]}, {}],
+    "links": [{"traceId": "00ff", "spanId": "ff", "flags": 1}],
+    "status": {"message": "no", "code": 2},
+}
+
+
+def expected_span() -> Span:
+    span = Span(
+        trace_id=bytes.fromhex("5B8EFFF798038103D269B633813FC60C"),
+        span_id=bytes.fromhex("eee19b7ec3c1b174"),
+        parent_span_id=bytes.fromhex("eee19b7ec3c1b173"),
+        trace_state="a=b",
+        flags=257,
+        name="I'm a server span",
+        start_time_unix_nano=1544712660000000000,
+        end_time_unix_nano=1544712661000000000,
+        kind=Span.SPAN_KIND_SERVER,
+        dropped_attributes_count=1,
+    )
+    span.attributes.add(key="string").value.string_value = '€ 𝄞 " \\ \n'
+    span.attributes.add(key="integer").value.int_value = -(1 << 63)
+    span.attributes.add(key="double").value.double_value = 0.5
+    span.attributes.add(key="boolean").value.bool_value = True
+    span.attributes.add(key="bytes").value.bytes_value = b"\0\1\xff"
+    values = span.attributes.add(key="array").value.array_value.values
+    values.add(string_value="a")
+    values.add()
+    values.add(int_value=1)
+    span.attributes.add(key="map").value.kvlist_value.values.add(key="a").value.string_value = "b"
+    span.attributes.add(key="empty").value.SetInParent()
+    span.attributes.add(key="absent")
+    span.events.add(time_unix_nano=1, name="e").attributes.add(key="k").value.bool_value = False
+    span.events.add()
+    span.links.add(trace_id=b"\0\xff", span_id=b"\xff", flags=1)
+    span.status.message, span.status.code = "no", Status.STATUS_CODE_ERROR
+    return span
+
+
+def test_a_span_comes_out_with_everything_it_has(piece: int) -> None:
+    assert read_span(SPAN, piece) == expected_span()
+
+
+def test_layout_and_escapes_do_not_matter(piece: int) -> None:
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN]}], "schemaUrl": "u"}]}
+    plain = read(Signal.TRACES, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), piece)
+    assert read(Signal.TRACES, json.dumps(body, indent=8).encode(), piece) == plain
+    assert read(Signal.TRACES, b" \r\n\t" + json.dumps(body).encode() + b" \n" * 50, piece) == plain
+
+
+def test_metrics_come_out_with_everything_they_have(piece: int) -> None:
+    exemplar = {
+        "filteredAttributes": [{"key": "a"}],
+        "timeUnixNano": "1",
+        "asInt": "-1",
+        "spanId": "0A",
+        "traceId": "0b",
+    }
+    histogram = read_metric(
+        {
+            "name": "h",
+            "unit": "s",
+            "histogram": {
+                "aggregationTemporality": 2,
+                "dataPoints": [
+                    {
+                        "count": "3",
+                        "sum": 0,
+                        "bucketCounts": ["1", 2, "0"],
+                        "explicitBounds": [1, 2.5],
+                        "exemplars": [exemplar],
+                    },
+                    {},
+                ],
+            },
+        },
+        piece,
+    ).histogram
+    assert histogram.aggregation_temporality == 2
+    point, empty = histogram.data_points
+    assert (point.count, point.HasField("sum"), point.HasField("min")) == (3, True, False)
+    assert not empty.HasField("sum")
+    assert list(point.bucket_counts) == [1, 2, 0]
+    assert list(point.explicit_bounds) == [1, 2.5]
+    assert (point.exemplars[0].as_int, point.exemplars[0].span_id, point.exemplars[0].trace_id) == (-1, b"\n", b"\x0b")
+    exponential = read_metric(
+        {
+            "exponentialHistogram": {
+                "dataPoints": [{"scale": -3, "positive": {"offset": -1, "bucketCounts": ["18446744073709551615"]}}]
+            }
+        },
+        piece,
+    ).exponential_histogram.data_points[0]
+    assert (exponential.scale, exponential.positive.offset) == (-3, -1)
+    assert list(exponential.positive.bucket_counts) == [(1 << 64) - 1]
+    assert exponential.HasField("positive")
+    assert not exponential.HasField("negative")
+    summary = read_metric({"summary": {"dataPoints": [{"quantileValues": [{"quantile": 0.5, "value": 7}]}]}}, piece)
+    assert summary.summary.data_points[0].quantile_values[0].value == 7
+    total = read_metric({"sum": {"isMonotonic": True}}, piece)
+    assert total.sum.is_monotonic
+
+
+def test_log_records_come_out_with_everything_they_have(piece: int) -> None:
+    record = {
+        "severityNumber": 9,
+        "severityText": "INFO",
+        "body": {"stringValue": "b"},
+        "traceId": "ab",
+        "spanId": "cd",
+    }
+    request = read(Signal.LOGS, {"resourceLogs": [{"scopeLogs": [{"logRecords": [record], "scope": {}}]}]}, piece)
+    assert isinstance(request, ExportLogsServiceRequest)
+    scope = request.resource_logs[0].scope_logs[0]
+    assert scope.HasField("scope")
+    log = scope.log_records[0]
+    assert (log.severity_number, log.severity_text, log.body.string_value) == (9, "INFO", "b")
+    assert (log.trace_id, log.span_id) == (b"\xab", b"\xcd")
+
+
+async def test_a_request_is_read_with_the_number_of_its_items() -> None:
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN, {}]}, {}]}, {"scopeSpans": [{"spans": [{}]}]}]}
+    request = await read_json(Signal.TRACES, json.dumps(body).encode())
+    assert (request.signal, request.items) == (Signal.TRACES, 3)
+    assert (
+        ExportTraceServiceRequest.FromString(request.body).resource_spans[0].scope_spans[0].spans[0] == expected_span()
+    )
+
+
+async def test_a_large_request_is_read_in_pieces() -> None:
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN] * 100}]}, {"resource": {}}]}
+    request = await read_json(Signal.TRACES, json.dumps(body).encode())
+    assert request.items == 100
+    message = ExportTraceServiceRequest.FromString(request.body)
+    assert all(span == expected_span() for span in message.resource_spans[0].scope_spans[0].spans)
+    assert message.resource_spans[1].HasField("resource")
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"resourceSpans":[]}', b'{"resourceSpans":null}', b'{"partialSuccess":{}}'])
+async def test_an_empty_request_holds_nothing(body: bytes) -> None:
+    request = await read_json(Signal.TRACES, body)
+    assert (request.body, request.items) == (b"", 0)
+
+
+def test_null_is_as_if_absent(piece: int) -> None:
+    span = {"name": None, "kind": None, "attributes": None, "status": None, "traceId": None, "flags": 1}
+    assert read_span(span, piece) == Span(flags=1)
+
+
+def test_empty_objects_are_there(piece: int) -> None:
+    assert read_span({"status": {}}, piece).HasField("status")
+    assert read_span({"status": {"code": None, "unknown": 1}}, piece).HasField("status")
+    assert read_value({"arrayValue": {}}, piece).HasField("array_value")
+    assert read_value({"arrayValue": {"values": []}}, piece).HasField("array_value")
+    assert read_value({"kvlistValue": {"values": None}}, piece).HasField("kvlist_value")
+    assert (
+        read_value({"arrayValue": {"values": [{"arrayValue": {}}]}}, piece)
+        .array_value.values[0]
+        .HasField("array_value")
+    )
+    assert read_metric({"histogram": {"dataPoints": []}}, piece).HasField("histogram")
+    exponential: Any = {"dataPoints": [{"positive": {"bucketCounts": []}}]}
+    assert (
+        read_metric({"exponentialHistogram": exponential}, piece)
+        .exponential_histogram.data_points[0]
+        .HasField("positive")
+    )
+
+
+def test_values_that_are_zero_are_there(piece: int) -> None:
+    assert read_value({"intValue": 0}, piece).WhichOneof("value") == "int_value"
+    assert read_value({"stringValue": ""}, piece).WhichOneof("value") == "string_value"
+    assert read_value({"boolValue": False}, piece).WhichOneof("value") == "bool_value"
+    assert read_value({"doubleValue": 0}, piece).WhichOneof("value") == "double_value"
+    assert read_value({"bytesValue": ""}, piece).WhichOneof("value") == "bytes_value"
+    assert read_value({}, piece).WhichOneof("value") is None
+
+
+def test_unknown_fields_are_ignored(piece: int) -> None:
+    known = {"name": "n", "kind": 1}
+    unknown = {"a": 1, "b": [1, [2, {"c": []}], "x" * 99], "d": {"e": {"f": [{}] * 20}}, "name ": 5, "": None}
+    assert read_span(unknown | known | {"z": [[]]}, piece) == read_span(known, piece)
+
+
+def test_names_are_lower_camel_case_and_no_other(piece: int) -> None:
+    assert read_span({"trace_id": "ab", "TraceId": "ab", "start_time_unix_nano": 5}, piece) == Span()
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("0", 0),
+        (5, 5),
+        ("5", 5),
+        (1.0, 1),
+        (1e3, 1000),
+        ("18446744073709551615", 2**64 - 1),
+        (2**64 - 1, 2**64 - 1),
+        ("007", 7),
+    ],
+)
+def test_integers_are_numbers_or_strings(value: Any, number: int, piece: int) -> None:
+    assert read_span({"startTimeUnixNano": value}, piece).start_time_unix_nano == number
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "-",
+        "1.0",
+        "1e3",
+        " 1",
+        "1 ",
+        "+1",
+        "1_0",
+        "0x1",
+        "٣",
+        "x",
+        "9" * 50,
+        True,
+        1.5,
+        1e300,
+        -1,
+        "-1",
+        2**64,
+        [],
+        [1],
+        {},
+        {"a": 1},
+    ],
+)
+def test_what_is_no_integer_of_its_range_is_refused(value: Any, piece: int) -> None:
+    assert span_refused({"startTimeUnixNano": value}, piece).startswith("startTimeUnixNano: ")
+
+
+def test_ranges_are_those_of_the_field(piece: int) -> None:
+    assert read_value({"intValue": -(1 << 63)}, piece).int_value == -(1 << 63)
+    assert "attributes[0].value.intValue: " in span_refused({"attributes": [{"value": {"intValue": 1 << 63}}]}, piece)
+    assert read_span({"flags": (1 << 32) - 1}, piece).flags == (1 << 32) - 1
+    assert span_refused({"flags": 1 << 32}, piece).startswith(f"flags: {1 << 32} is refused: ")
+    assert span_refused({"flags": "4294967296"}, piece).startswith("flags: '4294967296' is refused: ")
+
+
+def test_enums_are_integers_only(piece: int) -> None:
+    assert read_span({"kind": 3.0}, piece).kind == 3
+    assert read_span({"kind": 77}, piece).kind == 77
+    assert span_refused({"kind": "SPAN_KIND_SERVER"}, piece) == "kind: 'SPAN_KIND_SERVER' is not an integer"
+    assert span_refused({"kind": "2"}, piece) == "kind: '2' is not an integer"
+    assert span_refused({"kind": 1 << 31}, piece).startswith("kind: 2147483648 is refused")
+    assert span_refused({"kind": True}, piece) == "kind: true is not an integer"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (1, 1.0),
+        (0.5, 0.5),
+        ("0.5", 0.5),
+        ("-1e3", -1000.0),
+        ("Infinity", math.inf),
+        ("-Infinity", -math.inf),
+        (-0.0, -0.0),
+    ],
+)
+def test_doubles_are_numbers_or_strings(value: Any, number: float, piece: int) -> None:
+    assert read_point({"asDouble": value}, piece).as_double == number
+
+
+def test_not_a_number_is_a_double(piece: int) -> None:
+    assert math.isnan(read_point({"asDouble": "NaN"}, piece).as_double)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "nan", "inf", "+Infinity", "1_0", " 1", "1.", ".5", "0x1", "1e999", True, [], {}, 10**400]
+)
+def test_what_is_no_double_is_refused(value: Any, piece: int) -> None:
+    body = json.dumps(
+        {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"gauge": {"dataPoints": [{"asDouble": value}]}}]}]}]}
+    )
+    where = "resourceMetrics[0].scopeMetrics[0].metrics[0].gauge.dataPoints[0].asDouble: "
+    message = refused(body.encode(), max(piece, 1 << 10), Signal.METRICS)
+    assert where in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    "value", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"01", b"+1", b".5", b"1.", b"1e", b"--1"]
+)
+def test_numbers_that_json_does_not_have_are_refused(value: bytes, piece: int) -> None:
+    body = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{"dataPoints":[{"asDouble":%b}]}}]}]}]}' % value
+    refused(body, piece, Signal.METRICS)
+
+
+def test_ids_are_hex_of_either_case(piece: int) -> None:
+    assert read_span({"traceId": "", "spanId": "aAbBcC"}, piece) == Span(span_id=b"\xaa\xbb\xcc")
+
+
+@pytest.mark.parametrize("key", ["traceId", "spanId", "parentSpanId"])
+@pytest.mark.parametrize("value", ["xyz", "abc", "ab cd", "0x", "éé", 12, ["ab"], {}, True])
+def test_ids_that_are_not_hex_are_refused(key: str, value: Any, piece: int) -> None:
+    assert span_refused({key: value}, piece).endswith(" is not hex") or not isinstance(value, str | int)
+
+
+@pytest.mark.parametrize("value", ["+/8=", "+/8", "-_8"])
+def test_bytes_are_base64_of_either_alphabet(value: str, piece: int) -> None:
+    assert read_value({"bytesValue": value}, piece).bytes_value == b"\xfb\xff"
+
+
+@pytest.mark.parametrize("value", ["a", "é", "ab c", "ab!=", "====", "a=bc", 5, []])
+def test_bytes_that_are_not_base64_are_refused(value: Any, piece: int) -> None:
+    assert span_refused({"attributes": [{"value": {"bytesValue": value}}]}, piece).startswith(
+        "attributes[0].value.bytesValue: "
+    )
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, [], {}])
+def test_strings_are_strings(value: Any, piece: int) -> None:
+    assert span_refused({"name": value}, piece).startswith("name: ")
+
+
+@pytest.mark.parametrize("value", ["true", 1, 0, [], {}])
+def test_booleans_are_true_or_false(value: Any, piece: int) -> None:
+    assert span_refused({"attributes": [{"value": {"boolValue": value}}]}, piece).startswith(
+        "attributes[0].value.boolValue: "
+    )
+
+
+def test_half_of_a_surrogate_pair_is_no_text(piece: int) -> None:
+    assert read_span({"name": "\U0001d11e"}, piece).name == "𝄞"
+    assert "name: '\\ud834' is refused" in span_refused({"name": "\ud834"}, piece)
+    keys = {"resourceSpans": [{"resource": {"entityRefs": [{"idKeys": ["a", "\ud834"]}]}}]}
+    assert "resourceSpans[0].resource.entityRefs[0].idKeys" in refused(keys, piece)
+
+
+@pytest.mark.parametrize("value", [5, "x", True, {}, {"a": 1}, {"attributes": []}, {"a": ["x" * 99]}])
+def test_arrays_are_arrays(value: Any, piece: int) -> None:
+    assert span_refused({"attributes": value}, piece).startswith("attributes: ")
+
+
+@pytest.mark.parametrize("value", [5, "x", True, [], [{}], ["x" * 99]])
+def test_objects_are_objects(value: Any, piece: int) -> None:
+    assert span_refused({"status": value}, piece).startswith("status: ")
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], [["x" * 99]]])
+def test_items_of_arrays_are_what_they_should_be(value: Any, piece: int) -> None:
+    assert span_refused({"attributes": [{}, value]}, piece).startswith("attributes[1]: ")
+
+
+@pytest.mark.parametrize("value", [None, "x", [], {}, {"a": "x" * 99}, ["x" * 99]])
+def test_items_of_arrays_of_numbers_are_numbers(value: Any, piece: int) -> None:
+    point: Any = {"histogram": {"dataPoints": [{"bucketCounts": [1, 2, value]}]}}
+    body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
+    assert ".histogram.dataPoints[0].bucketCounts[2]: " in refused(body, piece, Signal.METRICS)
+    point["histogram"]["dataPoints"][0] = {"bucketCounts": value or 5}
+    if not isinstance(value, list):
+        assert ".histogram.dataPoints[0].bucketCounts: " in refused(body, piece, Signal.METRICS)
+
+
+def test_items_of_arrays_of_numbers_are_in_their_range(piece: int) -> None:
+    point: Any = {"histogram": {"dataPoints": [{"bucketCounts": [1] * 50 + [1 << 64, 1]}]}}
+    body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
+    assert ".bucketCounts[50]: 18446744073709551616 is refused: " in refused(body, piece, Signal.METRICS)
+
+
+def test_members_of_a_choice_exclude_each_other(piece: int) -> None:
+    both = {"attributes": [{"value": {"stringValue": "a", "intValue": 1}}]}
+    assert span_refused(both, piece) == "attributes[0].value: stringValue and intValue exclude each other"
+    large = {
+        "attributes": [{"value": {"stringValue": "a" * 99, "arrayValue": {"values": [{"stringValue": "b" * 99}]}}}]
+    }
+    assert span_refused(large, piece) == "attributes[0].value: stringValue and arrayValue exclude each other"
+    assert read_value({"stringValue": "a", "intValue": None}, piece).string_value == "a"
+    metric: Any = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"gauge": {}, "sum": {}}]}]}]}
+    assert "gauge and sum exclude each other" in refused(metric, piece, Signal.METRICS)
+
+
+def test_a_key_that_is_there_twice_is_refused(piece: int) -> None:
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a","kind":1,"name":"b"}]}]}]}'
+    assert "spans[0]: 'name' is there twice" in refused(body, piece)
+    body = b'{"resourceSpans":[{"resource":{"attributes":[{"key":"a"}]}}],"resourceSpans":[{"schemaUrl":"a"}]}'
+    assert "the request: 'resourceSpans' is there twice" in refused(body, piece)
+
+
+BROKEN = {
+    "nothing": b"",
+    "space": b"   ",
+    "a mark": b'\xef\xbb\xbf{"resourceSpans":[]}',
+    "UTF-16": '{"resourceSpans":[]}'.encode("utf-16"),
+    "invalid UTF-8": b'{"resourceSpans":[{"schemaUrl":"\xff"}]}',
+    "an array": b"[]",
+    "a number": b"5",
+    "a string": b'"' + b"a" * 99 + b'"',
+    "cut short": b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a name',
+    "left open": b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a name"}]}]}',
+    "something after": b'{"resourceSpans":[{"schemaUrl":"a long enough address"}]} x',
+    "two": b'{"resourceSpans":[{"schemaUrl":"a long enough address"}]}{}',
+    "a comma at the end": b'{"resourceSpans":[{"schemaUrl":"a long enough address"},]}',
+    "a comma after members": b'{"resourceSpans":[{"schemaUrl":"a long enough address",}]}',
+    "no comma": b'{"resourceSpans":[{"schemaUrl":"a long enough address"} {}]}',
+    "no comma between members": b'{"resourceSpans":[{"schemaUrl":"a long enough address" "a":1}]}',
+    "no colon": b'{"resourceSpans"                      [{"schemaUrl":"a long enough address"}]}',
+    "no value": b'{"resourceSpans":                                                        }',
+    "no key": b'{                         :[{"schemaUrl":"a long enough address"}]}',
+    "a key without quotes": b'{resourceSpans                       :[{"schemaUrl":"a long enough address"}]}',
+    "an open key": b'{"resourceSpans                       :[',
+    "the wrong end": b'{"resourceSpans":[{"schemaUrl":"a long enough address"}}}',
+    "a comment": b'{"resourceSpans":[/* a comment that is long enough */]}',
+    "a line break in a string": b'{"resourceSpans":[{"schemaUrl":"a long enough\naddress that has to be large"}]}',
+    "a word": b'{"resourceSpans":[nothing that could ever be a value of some kind or other]}',
+    "a large number": b'{"resourceSpans":%b}' % (b"1" * 5000),
+    "a backslash": b'{"resourceSpans":[{"schemaUrl":"a long enough \\x address that has to be large"}]}',
+}
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_not_json_is_refused_with_what_and_where(body: bytes, piece: int) -> None:
+    message = refused(body, piece)
+    assert "near character" in message or "near byte" in message or "the request: " in message
+    assert len(message) < 300
+
+
+def arrays(levels: int, innermost: str) -> bytes:
+    value = '{"arrayValue":{"values":[' * levels + innermost + "]}}" * levels
+    return b'{"resourceSpans":[{"resource":{"attributes":[{"value":%b}]}}]}' % value.encode()
+
+
+@pytest.mark.parametrize("innermost", ["", '{"stringValue":"%s"}' % ("a" * 99)], ids=["nothing", "a string"])
+async def test_values_nest_as_deep_as_protobuf_reads(innermost: str, piece: int) -> None:
+    deepest = (100 - 4) // 2
+    assert read(Signal.TRACES, arrays(deepest, innermost), piece).ByteSize()
+    assert (await read_json(Signal.TRACES, arrays(deepest, innermost))).items == 0
+    for levels in (deepest + 1, 99, 150, 5000, 100_000):
+        message = refused(arrays(levels, innermost), piece)
+        assert "deep" in message
+        assert len(message) < 2000
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"":', b'{"resourceSpans":['])
+@pytest.mark.parametrize("depth", [500, 100_000])
+def test_bodies_that_nest_without_an_end_are_refused(opening: bytes, depth: int, piece: int) -> None:
+    refused(opening * depth, piece)
+    refused(b'{"unknown":' + opening * depth, piece)
+
+
+def test_long_strings_and_keys_are_read(piece: int) -> None:
+    assert read_span({"name": "é€" * 50_000, "x" * 50_000: "y" * 50_000}, piece).name == "é€" * 50_000
