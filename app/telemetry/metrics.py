@@ -20,7 +20,7 @@ __all__ = ["TRANSPORTS", "Metrics", "gauge", "gauge_by_signal"]
 TRANSPORTS = ("grpc", "http")
 
 # A `_created` beside each series would add a third to every scrape; a start shows in process_start_time_seconds.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
