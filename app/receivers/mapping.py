@@ -17,14 +17,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from app.receivers.scalar import Convert, Unfit, convert_for, show, taken_by
-from app.receivers.shape import varint
+from app.receivers.shape import DEPTH, TOO_DEEP, varint
 
 __all__ = ["IGNORED", "Field", "Plan", "plan_for", "twice"]
 
 Put = Callable[[Message, Any, int], None]
 """Put a value, which is not null, into a message at a depth; of a repeated field's item: add it."""
-
-_DEPTH: Final = 100  # how deep protobuf's parser goes
 
 
 @dataclass(slots=True, eq=False)
@@ -65,8 +63,8 @@ class Plan:
         """Put the pairs of an object into `message`. Unknown keys are ignored, and null is as if absent."""
         if type(value) is not tuple:
             raise Unfit(f"{show(value)} is not an object")
-        if depth > _DEPTH:
-            raise Unfit(f"messages nest deeper than {_DEPTH}")
+        if depth > DEPTH:
+            raise Unfit(TOO_DEEP)
         if len(value) > 1 and (self._oneofs or len(dict(value)) < len(value)):
             self.check(value)
         fields = self.fields
@@ -131,8 +129,9 @@ def twice(key: str) -> Unfit:
 
 
 def _refused(value: Any, error: ValueError) -> Unfit:
-    """Tell what the message itself refuses: integers out of range, and strings with half of a surrogate pair."""
-    return Unfit(f"{show(value)} is refused: {error}")
+    """Tell what only the message itself refuses."""
+    what = "has half of a surrogate pair" if isinstance(error, UnicodeError) else "is out of the field's range"
+    return Unfit(f"{show(value)} {what}")
 
 
 def _put_scalar(name: str, convert: Convert) -> Put:

@@ -8,7 +8,7 @@ from app.receivers.decode import read_protobuf, request_type
 from app.receivers.mapping import plan_for
 from app.receivers.reader import Reader
 from app.receivers.scalar import Unfit
-from app.receivers.turns import Steps, in_turns
+from app.receivers.turns import Steps, at_once, in_turns
 
 __all__ = ["read_json", "serializing"]
 
@@ -21,7 +21,8 @@ async def read_json(signal: Signal, body: bytes) -> ExportRequest:
     Raises:
         InvalidData: It is not JSON, or not such a request; says what and where.
     """
-    serialized = await in_turns(serializing(signal, body))
+    steps = serializing(signal, body)
+    serialized = at_once(steps) if len(body) <= _PIECE else await in_turns(steps)
     return ExportRequest(signal, serialized, await read_protobuf(signal, serialized))
 
 

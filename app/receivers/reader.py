@@ -14,17 +14,20 @@ from google.protobuf.message import Message
 from app.core.errors import InvalidData
 from app.receivers.mapping import IGNORED, Field, Plan, twice
 from app.receivers.scalar import Unfit
-from app.receivers.shape import varint
+from app.receivers.shape import DEPTH, TOO_DEEP, varint
 from app.receivers.turns import Steps
 
 __all__ = ["Reader"]
 
-_DEPTH: Final = 100
 _SPACE: Final = re.compile(r"[ \t\n\r]*+")
 
 
+class _NoNumber(ValueError):
+    """NaN and its like, which JSON does not have."""
+
+
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} must be in quotes")
+    raise _NoNumber(f"{name} must be in quotes")
 
 
 _DECODER: Final = JSONDecoder(object_pairs_hook=tuple, parse_constant=_constant)
@@ -89,8 +92,8 @@ class Reader:
 
     def _object(self, plan: Plan, pos: int, depth: int) -> Steps[tuple[list[bytes], int]]:
         """Read an object's members one by one; returns the parts of its message, and where it ends."""
-        if depth > _DEPTH:
-            raise Unfit(f"messages nest deeper than {_DEPTH}")
+        if depth > DEPTH:
+            raise Unfit(TOO_DEEP)
         run = _Run(plan.new, pos, self._piece)
         known: dict[str, bool | None] = {}
         pos = self._space(pos + 1)
@@ -126,8 +129,8 @@ class Reader:
 
     def _array(self, run: _Run, item: Field, pos: int, depth: int) -> Steps[int]:
         """Read an array's items one by one into `run`; returns where it ends."""
-        if depth > _DEPTH:
-            raise Unfit(f"arrays nest deeper than {_DEPTH}")
+        if depth > DEPTH:
+            raise Unfit(TOO_DEEP)
         pos = self._space(pos + 1)
         more = self._text[pos : pos + 1] != "]"
         pos += not more
@@ -194,8 +197,10 @@ class Reader:
             return None
         except RecursionError:
             raise self._malformed(self._base + at, "it nests too deep") from None
-        except ValueError as error:
+        except _NoNumber as error:
             raise self._malformed(self._base + at, str(error)) from None
+        except ValueError:  # Python bounds how many digits it reads
+            raise self._malformed(self._base + at, "a number has too many digits") from None
         if end > len(self._window) - 3 and not last:
             return None  # a number may go on: "1" of "1e+9"
         return value, self._base + end

@@ -40,8 +40,10 @@ def show(value: Any) -> str:
             return "an object"
         case list():
             return "an array"
+        case str() if len(value) > _SHOWN:
+            return f"{value[:_SHOWN]!r}…"
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def convert_for(field: FieldDescriptor) -> Convert:

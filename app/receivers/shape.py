@@ -7,7 +7,12 @@ from typing import Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-__all__ = ["Cut", "Shape", "shape_of", "varint"]
+__all__ = ["DEPTH", "TOO_DEEP", "Cut", "Shape", "shape_of", "varint"]
+
+DEPTH: Final = 100
+"""How deep messages may nest for protobuf's parsers, groups included."""
+
+TOO_DEEP: Final = f"messages nest deeper than {DEPTH}"
 
 Cut = Callable[[bytes, int, int], int]
 """From a body and the bounds of a piece of a value to where that piece may end; never before its start."""

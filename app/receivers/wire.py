@@ -12,14 +12,12 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from app.core.errors import InvalidData
-from app.receivers.shape import Cut, Shape, shape_of, varint
+from app.receivers.shape import DEPTH, TOO_DEEP, Cut, Shape, shape_of, varint
 from app.receivers.turns import Steps, at_once
 
 __all__ = ["Walk"]
 
 M = TypeVar("M", bound=Message)
-_DEPTH: Final = 100  # how deep protobuf's parser goes, groups included
-_TOO_DEEP: Final = f"messages nest deeper than {_DEPTH}"
 _FINEST: Final = 64  # bytes; as near as a message says where
 _SLICE: Final = 512  # how many containers are counted in one step
 
@@ -77,7 +75,7 @@ class Walk(Generic[M]):
                 value = pos
                 pos += length
             elif tag & 7 == 3:
-                value = pos = yield from self._group(tag, pos, end, _DEPTH - len(heads))
+                value = pos = yield from self._group(tag, pos, end, DEPTH - len(heads))
             else:
                 value = pos = self._scalar(tag, field, pos, end)
             if pos > end:
@@ -100,8 +98,8 @@ class Walk(Generic[M]):
         """Check one field that is more than a piece."""
         nested = shape.nested.get(tag)
         if nested is not None:
-            if len(heads) == _DEPTH:
-                raise self._invalid(field, _TOO_DEEP)
+            if len(heads) == DEPTH:
+                raise self._invalid(field, TOO_DEEP)
             first = counting and nested.is_item
             inner = yield from self._fields(nested, value, end, (*heads, tag), counting=counting and not first)
             return inner + first
@@ -137,7 +135,7 @@ class Walk(Generic[M]):
                 at = self._at + stop - len(request)
                 at_once(Walk(self._kind, self._sizes, request, max(self._piece // 32, _FINEST), at).count())
             reason = str(error).rpartition(": ")[2]
-            raise self._invalid(start, _TOO_DEEP if "MaxDepth" in reason else reason) from error
+            raise self._invalid(start, TOO_DEEP if "MaxDepth" in reason else reason) from error
         yield
         total = 0
         sizes = self._sizes(message) if counting else iter(())
@@ -152,7 +150,7 @@ class Walk(Generic[M]):
         pause = pos
         while opened:
             if len(opened) > depth:
-                raise self._invalid(pos, _TOO_DEEP)
+                raise self._invalid(pos, TOO_DEEP)
             if pos > pause:
                 yield
                 pause = pos + self._piece // 4

@@ -328,8 +328,8 @@ def test_ranges_are_those_of_the_field(piece: int) -> None:
     assert read_value({"intValue": -(1 << 63)}, piece).int_value == -(1 << 63)
     assert "attributes[0].value.intValue: " in span_refused({"attributes": [{"value": {"intValue": 1 << 63}}]}, piece)
     assert read_span({"flags": (1 << 32) - 1}, piece).flags == (1 << 32) - 1
-    assert span_refused({"flags": 1 << 32}, piece).startswith(f"flags: {1 << 32} is refused: ")
-    assert span_refused({"flags": "4294967296"}, piece).startswith("flags: '4294967296' is refused: ")
+    assert span_refused({"flags": 1 << 32}, piece) == "flags: 4294967296 is out of the field's range"
+    assert span_refused({"flags": "4294967296"}, piece) == "flags: '4294967296' is out of the field's range"
 
 
 def test_enums_are_integers_only(piece: int) -> None:
@@ -337,7 +337,7 @@ def test_enums_are_integers_only(piece: int) -> None:
     assert read_span({"kind": 77}, piece).kind == 77
     assert span_refused({"kind": "SPAN_KIND_SERVER"}, piece) == "kind: 'SPAN_KIND_SERVER' is not an integer"
     assert span_refused({"kind": "2"}, piece) == "kind: '2' is not an integer"
-    assert span_refused({"kind": 1 << 31}, piece).startswith("kind: 2147483648 is refused")
+    assert span_refused({"kind": 1 << 31}, piece) == "kind: 2147483648 is out of the field's range"
     assert span_refused({"kind": True}, piece) == "kind: true is not an integer"
 
 
@@ -418,7 +418,7 @@ def test_booleans_are_true_or_false(value: Any, piece: int) -> None:
 
 def test_half_of_a_surrogate_pair_is_no_text(piece: int) -> None:
     assert read_span({"name": "\U0001d11e"}, piece).name == "𝄞"
-    assert "name: '\\ud834' is refused" in span_refused({"name": "\ud834"}, piece)
+    assert span_refused({"name": "\ud834"}, piece) == "name: '\\ud834' has half of a surrogate pair"
     keys = {"resourceSpans": [{"resource": {"entityRefs": [{"idKeys": ["a", "\ud834"]}]}}]}
     assert "resourceSpans[0].resource.entityRefs[0].idKeys" in refused(keys, piece)
 
@@ -451,7 +451,7 @@ def test_items_of_arrays_of_numbers_are_numbers(value: Any, piece: int) -> None:
 def test_items_of_arrays_of_numbers_are_in_their_range(piece: int) -> None:
     point: Any = {"histogram": {"dataPoints": [{"bucketCounts": [1] * 50 + [1 << 64, 1]}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
-    assert ".bucketCounts[50]: 18446744073709551616 is refused: " in refused(body, piece, Signal.METRICS)
+    assert ".bucketCounts[50]: 18446744073709551616 is out of the field's range" in refused(body, piece, Signal.METRICS)
 
 
 def test_members_of_a_choice_exclude_each_other(piece: int) -> None:
