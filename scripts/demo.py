@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 
@@ -32,9 +31,10 @@ class Stopped(BaseException):
 class Service:
     """``otlp-service serve``; what it prints is shown and remembered."""
 
-    def __init__(self, environment: Mapping[str, str], admin_port: int) -> None:
-        self._admin_port = admin_port
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._printed: list[str] = []
+        self._ended = False
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             [COMMAND, "serve"],
@@ -49,12 +49,20 @@ class Service:
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + SECONDS
-        while not self._ready():
+        while self.health(stdout=subprocess.DEVNULL):
             if self._process.poll() is not None:
                 raise DemoError(f"the service ended with {self._process.returncode} before it was ready")
             if time.monotonic() > deadline:
                 raise DemoError(f"the service was not ready after {SECONDS:.0f} s")
             time.sleep(0.05)
+
+    def health(self, stdout: int | None = None) -> int:
+        """Run ``otlp-service health``; returns its exit code."""
+        # It asks where this very service left its address, so that no other one on the same ports can answer.
+        command = [COMMAND, "health"]
+        return subprocess.run(
+            command, env=self._environment, stdin=subprocess.DEVNULL, stdout=stdout, check=False
+        ).returncode
 
     def wait_until_printed(self, texts: tuple[str, ...]) -> None:
         def missing() -> list[str]:
@@ -62,7 +70,8 @@ class Service:
             return [text for text in texts if text not in printed]
 
         with self._news:
-            if not self._news.wait_for(lambda: not missing(), SECONDS):
+            self._news.wait_for(lambda: self._ended or not missing(), SECONDS)
+            if missing():
                 raise DemoError(f"the service did not print {', '.join(missing())}")
 
     def wait(self) -> None:
@@ -88,16 +97,9 @@ class Service:
             with self._news:
                 self._printed.append(line)
                 self._news.notify()
-
-    def _ready(self) -> bool:
-        connection = HTTPConnection("127.0.0.1", self._admin_port, timeout=5)
-        try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
+        with self._news:
+            self._ended = True
+            self._news.notify()
 
 
 def free_port(preferred: int) -> int:
@@ -126,13 +128,14 @@ def run(directory: Path, *, once: bool) -> None:
         "OTLP_SHUTDOWN__DELAY": "0s",
         "TMPDIR": str(directory),
     }
-    service = Service(environment, admin)
+    service = Service(environment)
     try:
         service.wait_until_ready()
         checkout.send(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}")
         service.wait_until_printed(checkout.SPANS)
         print(f"\nAll {len(checkout.SPANS)} spans that were sent were printed. otlp-service health says:", flush=True)
-        subprocess.run([COMMAND, "health"], env=environment, stdin=subprocess.DEVNULL, check=True)
+        if service.health():
+            raise DemoError("the service is not ready any more")
         if not once:
             print(
                 f"\nThe service goes on, with OTLP/HTTP on http://127.0.0.1:{http}, OTLP/gRPC on 127.0.0.1:{grpc}"
@@ -166,7 +169,7 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="otlp-service-demo-") as directory:
             run(Path(directory), once=options.once)
-    except (DemoError, subprocess.CalledProcessError) as error:
+    except DemoError as error:
         sys.exit(f"scripts/demo: {error}")
 
 
