@@ -7,12 +7,10 @@ from app.core.request import Signal
 from app.receivers.decode import read_protobuf
 from app.receivers.otlp_json import read_json
 from tests.support.peak import peak_growth
-from tests.support.turns import longest_turn
+from tests.support.turns import TURN, longest_turn
 from tests.support.wire import field, group, nested_values, varint
 
 MIB = 1 << 20
-TURN = 0.3
-"""Seconds of CPU: the promise is 0.1, and coverage of lines triples what Python costs."""
 UNKNOWN = varint(99 << 3) + b"\0"
 
 
