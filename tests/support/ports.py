@@ -2,24 +2,27 @@
 
 import random
 import socket
+from itertools import cycle
 
 __all__ = ["free_port"]
 
-_CHOICE = random.SystemRandom()
+_FIRST, _LAST = 20_000, 32_000
+_START = random.SystemRandom().randrange(_FIRST, _LAST)
+_PORTS = cycle([*range(_START, _LAST), *range(_FIRST, _START)])
 
 
 def free_port() -> int:
-    """A port that nothing uses on 127.0.0.1.
+    """A port that nothing uses on 127.0.0.1, and that was not given out lately.
 
     Below the range from which the kernel gives ports to outgoing connections, so that none takes it before its
-    server does.
+    server does. Each run of the tests begins somewhere else, because another may go on beside it.
     """
     for _ in range(100):
-        port = _CHOICE.randrange(20_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as listener:
             try:
                 listener.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError("no port between 20000 and 32000 is free on 127.0.0.1")
+    raise RuntimeError("no port of a hundred is free on 127.0.0.1")
