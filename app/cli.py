@@ -60,6 +60,11 @@ def _health(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
+    # Before the imports, which take a second: the first process of a container ignores what it does not handle.
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # nothing is open yet; the service brings its own
     options = _parser("serve", "Receive, keep and deliver telemetry, until SIGTERM.").parse_args(arguments)
     from app.settings import SettingsError, check_files
 
@@ -89,6 +94,8 @@ def _check(options: "Namespace") -> int:
             print(f"warning: {warning}")
         check_files(loaded)
     except SettingsError as error:
+        for doubt in error.doubts:
+            print(f"warning: {doubt}")
         for problem in error.problems:
             print(f"error: {problem}")
         return 1

@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 from app import probe
 from app.admin import AdminServer
 from app.core.clock import Clock, SystemClock
+from app.core.errors import Retryable
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.health import QUEUE, Health
@@ -37,7 +38,7 @@ __all__ = ["Service", "run"]
 _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
-_FULL = 0.95
+_LAST_CALL_SECONDS = 1.0
 
 
 def run(loaded: Loaded) -> int:
@@ -78,8 +79,8 @@ class Service:
             admin = await lifetimes.enter_async_context(
                 AdminServer(settings.metrics, settings.server.host, metrics, health)
             )
-            self._tell_the_probe(lifetimes, admin.port)
             queue = await lifetimes.enter_async_context(self.queue)
+            self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
             metrics.at_scrape(self._queue_figures)
             exporter = await lifetimes.enter_async_context(make_exporter(settings.exporter, metrics, self.version))
             destinations = {
@@ -148,8 +149,13 @@ class Service:
             door.closed = True
         for receiver in receivers:
             receiver.begin_closing()
+        # Who waits for delivery is told "later" while there is time to be heard.
+        closing = Retryable("the service is shutting down", reason="closing")
+        last_call = max(0.0, shutdown.grace - _LAST_CALL_SECONDS)
+        timer = asyncio.get_running_loop().call_later(last_call, self.queue.give_up_waiting, closing)
         await asyncio.gather(*(receiver.finish(shutdown.grace) for receiver in receivers))
-        _log.info("emptying for %g s at most, a second signal ends it at once: %s", shutdown.grace, self._account())
+        timer.cancel()
+        _log.info("emptying for %g s at most; a second signal ends it at once", shutdown.grace)
         await dispatcher.drain(deadline - clock.monotonic())
 
     def _on_signal(self, number: signals.Signals) -> None:
@@ -167,8 +173,7 @@ class Service:
                 disk.beat()
             for signal, destination in destinations.items():
                 self.health.note(f"export of {signal.value}", destination.trouble)
-            full = self.queue.used_bytes >= _FULL * self.queue.capacity_bytes
-            self.health.note(QUEUE, "full: clients are told to come back" if full else None)
+            self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
     def _account(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 from collections.abc import Callable
 from typing import Self
 
@@ -19,6 +20,7 @@ from app.telemetry.metrics import Metrics
 
 __all__ = ["AdminServer"]
 
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _BOUNDS = Bounds(max_connections=100, header_timeout=10, body_timeout=10, max_connection_age=300)
 
 
@@ -26,7 +28,7 @@ class AdminServer:
     """Serves the admin port while it is entered. It goes on when the service drains, and is the last to end."""
 
     def __init__(self, settings: MetricsSettings, host: str, metrics: Metrics, health: Probes) -> None:
-        pages = FastAPI(title="otlp-service admin", redoc_url=None)
+        pages = FastAPI(title="otlp-service admin", docs_url=None, redoc_url=None, openapi_url=None)
         pages.include_router(health_routes(health))
         if settings.enabled:
             pages.add_api_route(settings.path, _scrape(metrics.registry), name="metrics", response_class=Response)
@@ -58,7 +60,7 @@ def _scrape(registry: CollectorRegistry) -> Callable[[Request], object]:
         except (TypeError, ValueError):  # it does not read every version that one can ask for
             encode, content_type = choose_encoder("")
         body, headers = encode(registry), {"content-type": content_type, "vary": "accept, accept-encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if _GZIP.search(request.headers.get("accept-encoding", "")):
             body, headers["content-encoding"] = gzip.compress(body, compresslevel=1), "gzip"
         return Response(body, headers=headers)
 

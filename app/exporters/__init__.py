@@ -36,7 +36,7 @@ def make_exporter(settings: ExporterSettings, metrics: Metrics, version: str, cl
     attempts = Attempts(metrics, clock, settings.timeout)
     if settings.protocol == "console":
         return ConsoleExporter(sys.stdout, attempts)
-    headers = HeadersFile(settings.headers_file, settings.headers)
+    headers = HeadersFile(settings.headers_file, settings.headers, grpc=settings.protocol == "grpc")
     user_agent = f"otlp-service/{version}"
     if settings.protocol == "grpc":
         return GrpcExporter(settings, attempts, headers, user_agent)

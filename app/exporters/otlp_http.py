@@ -19,11 +19,11 @@ from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess, plain, read_partial_success
 from app.exporters.attempts import Attempts
 from app.exporters.compress import Compressor
-from app.exporters.tls import client_context
 from app.exporters.verdict import HttpAnswer, http_error, media_type
 from app.settings import ExporterSettings
 from app.settings.endpoint import mask_url
 from app.settings.headers import HeadersFile
+from app.settings.tls import client_context
 
 __all__ = ["HttpExporter"]
 

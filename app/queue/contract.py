@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from app.core.errors import Refused
+from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
 
 __all__ = ["Committed", "Entry", "Expired", "Lease", "Queue", "QueueError"]
@@ -70,6 +70,9 @@ class Queue(Protocol):
             Retryable: the queue gave it up (too old, damaged) before the destination saw it.
         """
 
+    def give_up_waiting(self, error: Retryable) -> None:
+        """Raise `error` where `delivered` is waited for now; what is waited for stays in the queue."""
+
     async def wait(self, signal: Signal, items: int) -> None:
         """Return when at least `items` items of `signal` wait to be leased."""
 
@@ -93,6 +96,10 @@ class Queue(Protocol):
 
     def oldest_ns(self) -> int | None:
         """When the oldest entry was received, in nanoseconds since the epoch; None when the queue is empty."""
+
+    @property
+    def full(self) -> bool:
+        """Whether someone waits for room, or was refused for want of it a moment ago."""
 
     @property
     def used_bytes(self) -> int:

@@ -136,6 +136,9 @@ class DiskQueue:
     async def delivered(self, signal: Signal, sequence: int) -> None:
         await self._outcomes.wait(signal, sequence)
 
+    def give_up_waiting(self, error: Retryable) -> None:
+        self._outcomes.abandon(error)
+
     async def wait(self, signal: Signal, items: int) -> None:
         await self._shelves[signal].wait(items)
 
@@ -173,6 +176,10 @@ class DiskQueue:
         at_hand = [age for shelf in self._shelves.values() if (age := shelf.oldest_ns()) is not None]
         on_disk = [tail.since_ns for tail in self._tails.values() if tail.begins is not None]
         return min(at_hand + on_disk, default=None)
+
+    @property
+    def full(self) -> bool:
+        return self._room.full
 
     @property
     def used_bytes(self) -> int:

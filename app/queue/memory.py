@@ -44,6 +44,9 @@ class MemoryQueue:
     async def delivered(self, signal: Signal, sequence: int) -> None:
         await self._outcomes.wait(signal, sequence)
 
+    def give_up_waiting(self, error: Retryable) -> None:
+        self._outcomes.abandon(error)
+
     async def wait(self, signal: Signal, items: int) -> None:
         await self._shelves[signal].wait(items)
 
@@ -77,6 +80,10 @@ class MemoryQueue:
     def oldest_ns(self) -> int | None:
         ages = [age for shelf in self._shelves.values() if (age := shelf.oldest_ns()) is not None]
         return min(ages, default=None)
+
+    @property
+    def full(self) -> bool:
+        return self._room.full
 
     @property
     def used_bytes(self) -> int:

@@ -13,6 +13,7 @@ class Outcomes:
     """Promises by signal and sequence number, kept when the destination has spoken."""
 
     def __init__(self) -> None:
+        self._given_up: OtlpError | None = None
         self._promises: dict[tuple[Signal, int], asyncio.Future[OtlpError | None]] = {}
 
     def expect(self, signal: Signal, sequence: int) -> None:
@@ -25,7 +26,7 @@ class Outcomes:
         """Return when the request was delivered; raises what came between, if something did."""
         promise = self._promises[signal, sequence]
         try:
-            error = await promise
+            error = self._given_up or await promise
         finally:
             self.forget(signal, sequence)
         if error is not None:
@@ -35,4 +36,11 @@ class Outcomes:
         for sequence in sequences:
             promise = self._promises.get((signal, sequence))
             if promise is not None and not promise.done():
+                promise.set_result(error)
+
+    def abandon(self, error: OtlpError) -> None:
+        """Raise `error` for whoever waits, from now on."""
+        self._given_up = error
+        for promise in self._promises.values():
+            if not promise.done():
                 promise.set_result(error)

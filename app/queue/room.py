@@ -8,6 +8,8 @@ from app.core.errors import Retryable, TooLarge
 
 __all__ = ["Room"]
 
+_FULL_SECONDS = 5.0
+
 
 class Room:
     """`capacity` bytes: some are `used`, some `reserved` by those who were let in and have not arrived yet.
@@ -21,6 +23,12 @@ class Room:
         self._reserved = 0
         self._patience = patience
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._refused_at = -_FULL_SECONDS
+
+    @property
+    def full(self) -> bool:
+        """Whether someone waits for room, or was refused within the last seconds."""
+        return bool(self._line) or asyncio.get_running_loop().time() - self._refused_at < _FULL_SECONDS
 
     async def reserve(self, size: int) -> None:
         """Reserve `size` bytes, in turn.
@@ -48,6 +56,7 @@ class Room:
                 self._admit()  # the one behind may be smaller
             if isinstance(error, asyncio.CancelledError):
                 raise
+            self._refused_at = asyncio.get_running_loop().time()
             raise Retryable(
                 f"the queue is full: {self.used} of {self.capacity} bytes are used", reason="queue_full"
             ) from None

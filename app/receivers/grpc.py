@@ -3,6 +3,9 @@
 gRPC holds a whole message before a handler runs, so memory is bounded by connections, streams and the size of a
 message. What is over the size is refused by gRPC itself: RESOURCE_EXHAUSTED without RetryInfo, as OTLP wants it.
 There is no bound on concurrent calls (`maximum_concurrent_rpcs`), because its refusal has no RetryInfo either.
+
+A server that says GOAWAY stops listening too. So while the service drains a stand-in listens on the same port, which
+refuses what comes as retryable: some SDKs never retry a refused connection.
 """
 
 import asyncio
@@ -47,6 +50,7 @@ class GrpcReceiver:
         self._meter = Meter(metrics, "grpc")
         self._handler = Handler(consumer, self._meter)
         self._server: grpc.aio.Server | None = None
+        self._stand_in: grpc.aio.Server | None = None
         self._closing = False
         self._inflight = 0
         self._idle = asyncio.Event()
@@ -56,23 +60,18 @@ class GrpcReceiver:
     async def __aenter__(self) -> Self:
         if self._server is None:
             self._closing = False
-            services = [signal.service for signal in Signal]
-            self._health = GrpcHealth(self._probes, services)
-            server = grpc.aio.server(options=server_options(self._settings))
-            server.add_generic_rpc_handlers(
-                (self._health.handlers(), *(self._service(signal) for signal in Signal)),
-            )
-            reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
-            self.port = listen(server, self._settings.host, self._settings.grpc_port)
-            await server.start()
-            self._server = server
+            self._health = GrpcHealth(self._probes, [signal.service for signal in Signal])
+            # First by ourselves, because gRPC does not say what is wrong, and would share a port with another process.
+            bind(self._settings.host, self._settings.grpc_port, _KEY).close()
+            self._server = await self._serve(self._settings.grpc_port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        server, self._server = self._server, None
-        if server is not None:
+        servers = [server for server in (self._server, self._stand_in) if server is not None]
+        self._server = self._stand_in = None
+        if servers:
             self._health.close()
-            await server.stop(None)
+            await asyncio.gather(*(server.stop(None) for server in servers))
 
     def begin_closing(self) -> None:
         """Refuse new requests as retryable."""
@@ -85,6 +84,8 @@ class GrpcReceiver:
         if self._server is None:
             return
         self.begin_closing()
+        if self._stand_in is None:
+            self._stand_in = await self._serve(self.port)
         stop = asyncio.create_task(self._server.stop(grace), name="stop of OTLP/gRPC")
         try:
             async with asyncio.timeout(grace):
@@ -96,6 +97,15 @@ class GrpcReceiver:
         # Answers may still be on their way out. Calls that nobody waits for, such as reflection, do not hold us up.
         await self._server.stop(_FLUSH_SECONDS)
         await stop
+
+    async def _serve(self, port: int) -> grpc.aio.Server:
+        services = [signal.service for signal in Signal]
+        server = grpc.aio.server(options=server_options(self._settings))
+        server.add_generic_rpc_handlers((self._health.handlers(), *(self._service(signal) for signal in Signal)))
+        reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
+        self.port = listen(server, self._settings.host, port)
+        await server.start()
+        return server
 
     def _service(self, signal: Signal) -> grpc.GenericRpcHandler:
         export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export(signal))
@@ -137,7 +147,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         return min(max(1, round(seconds * 1000)), _LARGEST)
 
     return [
-        ("grpc.so_reuseport", 0),  # or a second instance would share the port unnoticed
+        ("grpc.so_reuseport", 1),  # for the stand-in
         ("grpc.max_receive_message_length", min(settings.max_request_size, _LARGEST)),
         ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _LARGEST)),
         ("grpc.max_concurrent_streams", min(settings.max_concurrent_streams, _LARGEST)),
@@ -161,7 +171,6 @@ def listen(server: _Listener, host: str, port: int) -> int:
     Raises:
         OSError: it cannot; names the setting that holds the port.
     """
-    bind(host, port, _KEY).close()  # first by ourselves, because gRPC does not say what is wrong
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         return server.add_insecure_port(address)

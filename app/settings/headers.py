@@ -83,8 +83,10 @@ def _parse_json(text: str) -> dict[str, str]:
     return parsed
 
 
-def parse_headers_file(text: str) -> dict[str, str]:
+def parse_headers_file(text: str, *, grpc: bool = False) -> dict[str, str]:
     """Headers from lines of ``name: value`` or ``name=value``; empty lines and those that begin with # are left out.
+
+    With `grpc`, headers that gRPC would take for binary are refused.
 
     Raises:
         ValueError: a line is neither; the message never holds a value.
@@ -97,9 +99,12 @@ def parse_headers_file(text: str) -> dict[str, str]:
         match = _LINE.fullmatch(stripped)
         if match is None:
             raise ValueError(f"line {number} is not a header; write name: value")
-        if match[1].lower() in headers:
-            raise ValueError(f"line {number} gives {match[1].lower()!r} again; keep one")
-        headers[match[1].lower()] = match[2]
+        name = match[1].lower()
+        if name in headers:
+            raise ValueError(f"line {number} gives {name!r} again; keep one")
+        if grpc and name.endswith("-bin"):
+            raise ValueError(f"line {number}: {name!r} would be binary in gRPC; give it a name without -bin")
+        headers[name] = match[2]
     return check_headers(headers)
 
 
@@ -119,8 +124,11 @@ class HeadersFile:
         path: Path | None,
         headers: Mapping[str, str],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        grpc: bool = False,
     ) -> None:
         self._path = path
+        self._grpc = grpc
         self._base = dict(headers)
         self._current = self._base
         self._monotonic = monotonic
@@ -153,6 +161,6 @@ class HeadersFile:
         seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return
-        self._current = self._base | parse_headers_file(path.read_text("utf-8"))
+        self._current = self._base | parse_headers_file(path.read_text("utf-8"), grpc=self._grpc)
         # What changes while it is read has another status than the one noted here, and so is read again.
         self._seen = seen

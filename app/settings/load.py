@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.settings.check import conflicts
+from app.settings.doubts import warnings
 from app.settings.environment import read_environment, read_standard
 from app.settings.file import read_file
 from app.settings.headers import parse_headers_file
 from app.settings.keys import KEYS, SECTIONS, Value, unknown
 from app.settings.model import Settings
+from app.settings.tls import client_context
 
 __all__ = ["Loaded", "SettingsError", "check_files", "load"]
 
@@ -25,9 +27,11 @@ _COMMAND_LINE = "command line"
 class SettingsError(Exception):
     """The configuration has mistakes; `problems` tells each as ``key: value and what is wrong; remedy (source)``."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], doubts: list[str] | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.doubts = doubts or []
+        """What is likely a mistake too, in what could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,12 @@ def load(overrides: Mapping[str, str], environ: Mapping[str, str], *, config: Pa
         problems += mistakes
     settings, bad = _validate(values)
     problems += [f"{key}: {text}{_source(values, [key])}" for key, text in bad.items()]
-    problems += [
-        f"{keys[0]}: {text}{_source(values, keys)}" for keys, text in conflicts(settings) if bad.keys().isdisjoint(keys)
-    ]
+    clashes = list(conflicts(settings))
+    problems += [f"{keys[0]}: {text}{_source(values, keys)}" for keys, text in clashes if bad.keys().isdisjoint(keys)]
     if problems:
-        raise SettingsError(problems)
+        # Doubts are about settings that could be in force, so none are raised beside a contradiction.
+        doubts = [] if clashes else warnings(settings)
+        raise SettingsError(problems, [doubt for doubt in doubts if doubt.partition(":")[0] not in bad])
     return Loaded(settings, {key: values[key].origin if key in values else "default" for key in KEYS})
 
 
@@ -90,11 +95,16 @@ def check_files(loaded: Loaded) -> None:
         try:
             content = path.read_bytes() if path else b""
             if key == "exporter.headers_file":
-                parse_headers_file(content.decode())
+                parse_headers_file(content.decode(), grpc=exporter.protocol == "grpc")
         except OSError as error:
             problems.append(f"{key}: {str(path)!r} cannot be read: {error.strerror} ({loaded.origins[key]})")
         except ValueError as error:
             problems.append(f"{key}: {str(path)!r} does not hold headers: {error} ({loaded.origins[key]})")
+    if not problems:
+        try:
+            client_context(exporter.tls)
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         raise SettingsError(problems)
 

@@ -92,7 +92,7 @@ class ServerSettings(_Section):
     """What receives telemetry."""
 
     host: Annotated[str, Field(min_length=1)] = Field(
-        "0.0.0.0", description='The address of both servers; "::" is both families.'
+        "0.0.0.0", description='The address of all servers; "::" is both families.'
     )
     port: Port = Field(8080, description="OTLP/HTTP and /health; 0 is any free port.")
     grpc_port: Port = Field(4317, description="OTLP/gRPC; 0 is any free port.")
@@ -182,7 +182,9 @@ class QueueSettings(_Section):
     max_bytes: PositiveSize = Field(768 * _MiB, description="The bound of the file of a queue on disk.")
     memory_bytes: Size = Field(64 * _MiB, description="What is also kept in memory; the bound of a queue in memory.")
     wait: Duration = Field(1, description="How long a request waits for room before it is refused.")
-    max_age: PositiveDuration | None = Field(None, description="Drop what is older; null: nothing is dropped for age.")
+    max_age: PositiveDuration | None = Field(
+        None, description="Drop what has waited longer; what is being tried is kept. null: nothing is dropped for age."
+    )
     acknowledge: Annotated[Literal["stored", "delivered"], BeforeValidator(_lower)] = Field(
         "stored", description="Answer a client when its data is stored, or only when the destination has it."
     )

@@ -60,7 +60,7 @@ async def test_metrics_are_compressed_for_those_who_ask(client: aiohttp.ClientSe
     async with client.get("/metrics", headers={"accept-encoding": "gzip"}) as reply:
         assert reply.headers["content-encoding"] == "gzip"
         assert b"otlp_service_info" in gzip.decompress(await reply.read())
-    async with client.get("/metrics", headers={"accept-encoding": "identity"}) as reply:
+    async with client.get("/metrics", headers={"accept-encoding": "gzip;q=0, identity"}) as reply:
         assert "content-encoding" not in reply.headers
         assert b"otlp_service_info" in await reply.read()
 

@@ -349,7 +349,10 @@ class TestClosing:
         assert await under_way == b""
         async with asyncio.timeout(5):
             await finish
-        assert (await refusal(channel, spans())).code() is Code.UNAVAILABLE
+        async with connected(receiver) as other:
+            for each in (channel, other):  # who comes back, or comes only now, is told when to come
+                error = await refusal(each, spans())
+                assert (error.code(), hint(error) is not None) == (Code.UNAVAILABLE, True)
         assert len(sink.requests) == 1
 
     async def test_waiting_has_an_end_and_what_is_cut_off_may_come_again(

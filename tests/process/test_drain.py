@@ -1,15 +1,19 @@
 """What SIGTERM does: leave, close, empty, and give an account that adds up."""
 
+import asyncio
+import os
 import re
 import signal
 from collections import Counter
 from pathlib import Path
 
+import aiohttp
+import grpc
 import pytest
 
 from app.core.request import Signal
 from tests.support.backend import Backend
-from tests.support.load import Load, identities
+from tests.support.load import Load, identities, spans_request
 from tests.support.service import SOON, Service
 
 
@@ -17,6 +21,11 @@ def account(log: str) -> dict[str, int]:
     """The figures of the last account in a log."""
     line = re.findall(r"stopped: ([^\"\n]+)", log)[-1]
     return {word: int(number) for number, word in re.findall(r"(\d+) (?:items )?(\w+)", line)}
+
+
+def handles_sigterm(pid: int) -> bool:
+    caught = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(caught[0], 16) & 1 << (signal.SIGTERM - 1))
 
 
 async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path: Path) -> None:
@@ -88,6 +97,61 @@ async def test_a_second_signal_ends_at_once_and_loses_nothing_on_disk(tmp_path: 
             await service.start()
             await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
     assert load.acknowledged <= set(identities(request.body for request in backend.taken))
+
+
+async def test_who_waits_for_delivery_when_the_service_ends_is_told_to_come_back(tmp_path: Path) -> None:
+    backend = Backend()
+    async with backend:
+        endpoint = backend.http_endpoint
+    settings = {
+        "exporter": {"endpoint": endpoint, "retry": SOON},
+        "queue": {"directory": str(tmp_path / "queue"), "acknowledge": "delivered"},
+        "shutdown": {"delay": "0s", "grace": "2s"},
+    }
+    service = Service(tmp_path, settings)
+    async with service, grpc.aio.insecure_channel(service.grpc_target) as channel, aiohttp.ClientSession() as session:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
+        by_grpc = asyncio.ensure_future(call(spans_request(1, 10), timeout=20))
+        headers = {"Content-Type": "application/x-protobuf"}
+        by_http = asyncio.create_task(
+            session.post(f"{service.http_url}/v1/traces", data=spans_request(11, 10), headers=headers)
+        )
+        await service.settled(lambda s: s.books(Signal.TRACES).queued == 20, "both wait")
+        service.signal(signal.SIGTERM)
+        answer = await by_http
+        assert (answer.status, answer.headers["Retry-After"] in {"1", "2"}) == (503, True)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await by_grpc
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "google.rpc.retryinfo-bin" in dict(refusal.value.trailing_metadata())
+        assert await service.wait() == 0
+    assert account(service.log)["left"] == 20
+
+
+async def test_a_signal_while_it_starts_ends_it_with_success(tmp_path: Path) -> None:
+    service = Service(tmp_path, {"exporter": {"protocol": "console"}})
+    service.spawn()
+
+    async def handled() -> bool:
+        return handles_sigterm(service.pid)
+
+    await service.until(handled, "a handler")
+    assert not await service.ready(), "it must still be starting for this to mean anything"
+    assert await service.terminate() == 0
+    assert "Traceback" not in service.log
+
+
+async def test_a_second_instance_that_cannot_start_leaves_the_first_ones_address(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    console = {"exporter": {"protocol": "console"}, "queue": {"directory": str(tmp_path / "queue")}}
+    async with Service(tmp_path, console):
+        address = tmp_path / f"otlp-service-{os.geteuid()}.address"
+        written = address.read_text()
+        second = Service(tmp_path / "second", console, {"TMPDIR": str(tmp_path)})
+        second.spawn()
+        assert await second.wait() == 1
+        assert "is held by another process" in second.log
+        assert address.read_text() == written
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])

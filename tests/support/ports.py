@@ -8,7 +8,7 @@ __all__ = ["free_port"]
 
 _FIRST, _LAST = 20_000, 32_000
 _START = random.SystemRandom().randrange(_FIRST, _LAST)
-_PORTS = cycle([*range(_START, _LAST), *range(_FIRST, _START)])
+_PORTS: "cycle[int]" = cycle([*range(_START, _LAST), *range(_FIRST, _START)])
 
 
 def free_port() -> int:

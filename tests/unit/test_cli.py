@@ -114,7 +114,7 @@ def test_check_says_that_there_are_no_mistakes(tmp_path: Path, capsys: Output) -
 
 
 def test_check_tells_every_mistake(tmp_path: Path, capsys: Output) -> None:
-    path = config(tmp_path, "server:\n  prot: 1\nqueue:\n  wait: 5\n")
+    path = config(tmp_path, "server:\n  prot: 1\nqueue:\n  wait: 5\n  directory: /srv/queue\n")
     assert main(["config", "check", "--config", path]) == 1
     assert capsys.readouterr().out == (
         f"error: server.prot: unknown key; did you mean server.port? ({path}:2)\n"
@@ -127,6 +127,16 @@ def test_check_tells_what_is_likely_a_mistake_and_is_content(tmp_path: Path, cap
     (doubt,) = warnings(load({}, {}, config=Path(path)).settings)
     assert main(["config", "check", "--config", path]) == 0
     assert capsys.readouterr().out == f"warning: {doubt}\nno mistakes\n"
+
+
+def test_check_tells_what_is_likely_a_mistake_beside_what_is_one(tmp_path: Path, capsys: Output) -> None:
+    path = config(tmp_path, "queue: {storage: memory, wait: 5}\nexporter: {endpoint: 'http://c:4317'}\n")
+    assert main(["config", "check", "--config", path]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[:2] for line in lines] == [
+        ["warning", " exporter.endpoint"],
+        ["error", " queue.wait"],
+    ]
 
 
 def test_check_looks_at_the_files_that_the_settings_name(tmp_path: Path, capsys: Output) -> None:

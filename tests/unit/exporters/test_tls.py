@@ -6,8 +6,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from app.exporters.tls import channel_credentials, client_context
+from app.exporters.tls import channel_credentials
 from app.settings import TlsSettings
+from app.settings.tls import client_context
 from tests.support.certificates import Certificates
 
 

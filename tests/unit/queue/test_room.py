@@ -41,6 +41,15 @@ async def test_full_refuses_when_patience_ends() -> None:
     assert loop.time() - began >= 0.019
 
 
+async def test_full_is_who_has_someone_waiting_or_refused_someone_just_now() -> None:
+    room = Room(100, patience=0.001)
+    await taken(room, 99)
+    assert not room.full
+    with pytest.raises(Retryable):
+        await room.reserve(2)
+    assert room.full
+
+
 async def test_more_than_there_can_ever_be_is_refused_at_once_and_keeps_nobody_waiting() -> None:
     room = Room(100, patience=LONG)
     with pytest.raises(TooLarge, match="101 bytes of a queue of 100"):

@@ -25,7 +25,7 @@ def test_bounds_are_given_to_grpc_in_its_own_units() -> None:
     assert options["grpc.server_handshake_timeout_ms"] == 1500
     assert options["grpc.max_connection_age_grace_ms"] == 1
     assert options["grpc.max_connection_age_ms"] == 60_000
-    assert options["grpc.so_reuseport"] == 0
+    assert options["grpc.so_reuseport"] == 1
 
 
 def test_what_grpc_cannot_count_is_as_much_as_it_can() -> None:

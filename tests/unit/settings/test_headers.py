@@ -113,6 +113,14 @@ def test_a_file_that_cannot_be_read_at_the_start_is_an_error(tmp_path: Path) -> 
         HeadersFile(tmp_path / "none", {})
 
 
+def test_what_would_be_binary_in_grpc_is_an_error_there(tmp_path: Path) -> None:
+    path = tmp_path / "headers"
+    path.write_text("a: 1\nx-bin: 2")
+    assert HeadersFile(path, {}).current() == {"a": "1", "x-bin": "2"}
+    with pytest.raises(ValueError, match=r"line 2: 'x-bin' would be binary in gRPC; give it a name without -bin"):
+        HeadersFile(path, {}, grpc=True)
+
+
 def test_a_changed_file_is_read_again_but_looked_at_once_a_second(tmp_path: Path) -> None:
     path, clock = tmp_path / "headers", HandClock()
     path.write_text("token: one")

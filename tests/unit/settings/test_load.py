@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.settings import Loaded, Settings, SettingsError, check_files, load
 from app.settings.file import read_text
 from app.settings.keys import KEYS
+from tests.support.certificates import Certificates
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -226,7 +227,8 @@ def with_files(directory: Path, **contents: str) -> Loaded:
 
 def test_files_that_can_be_read_are_fine(tmp_path: Path) -> None:
     check_files(load({}, {}))
-    check_files(with_files(tmp_path, headers="a: b", ca="pem"))
+    ca_file = Certificates(tmp_path).ca_file
+    check_files(with_files(tmp_path, headers="a: b", ca=ca_file.read_text()))
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -239,6 +241,11 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         f"exporter.headers_file: '{headers}' does not hold headers: line 1 is not a header; write name: value {source}",
         f"exporter.tls.ca_file: '{authority}' cannot be read: No such file or directory {source}",
     ]
+
+
+def test_an_authority_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"exporter\.tls\.ca_file: .* holds no certificates"):
+        check_files(with_files(tmp_path, ca="pem"))
 
 
 def test_the_default_file_has_every_key_with_its_default() -> None:
