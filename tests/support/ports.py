@@ -2,7 +2,6 @@
 
 import random
 import socket
-from collections.abc import Iterator
 from itertools import cycle
 
 __all__ = ["free_port"]
