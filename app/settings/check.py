@@ -6,6 +6,7 @@ from typing import NamedTuple
 from app.core.request import Signal
 from app.settings.endpoint import endpoint_problem, mask_url
 from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, ServerSettings, Settings
+from app.settings.ourselves import own_port
 from app.settings.units import format_duration, format_size
 
 __all__ = ["Conflict", "conflicts"]
@@ -30,6 +31,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _ports(settings)
     yield from _queue(settings.queue, settings.server.max_request_size)
     yield from _exporter(settings.exporter)
+    yield from _endpoints(settings)
     if settings.tracing.enabled:
         yield Conflict(("tracing.enabled",), "self-tracing is not available in this version; write false")
     if settings.metrics.path == "/health" or settings.metrics.path.startswith("/health/"):
@@ -114,7 +116,6 @@ def _queue(queue: QueueSettings, largest: int) -> Iterator[Conflict]:
 
 
 def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
-    yield from _endpoints(exporter)
     if exporter.protocol == "grpc":
         if exporter.compression == "zstd":
             yield Conflict(
@@ -160,22 +161,25 @@ def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
         )
 
 
-def _endpoints(exporter: ExporterSettings) -> Iterator[Conflict]:
-    if exporter.protocol == "console":
-        return
-    endpoints = {"exporter.endpoint": exporter.endpoint} | {
-        f"exporter.{signal.value}_endpoint": exporter.own_endpoint(signal) for signal in Signal
-    }
-    for key, endpoint in endpoints.items():
-        if endpoint is None:
-            continue
+def _endpoints(settings: Settings) -> Iterator[Conflict]:
+    exporter = settings.exporter
+    if exporter.protocol != "console":
+        own = {signal: exporter.own_endpoint(signal) for signal in Signal}
         grpc = exporter.protocol == "grpc"
-        problem = endpoint_problem(endpoint, grpc=grpc, base=key == "exporter.endpoint")
-        if problem:
-            yield Conflict(
-                (
-                    key,
-                    "exporter.protocol",
-                ),
-                f"{mask_url(endpoint)!r} {problem}",
-            )
+        used = None in own.values()
+        yield from _endpoint(settings, "exporter.endpoint", exporter.endpoint, grpc=grpc, base=True, used=used)
+        for signal, endpoint in own.items():
+            if endpoint is not None:
+                yield from _endpoint(settings, f"exporter.{signal.value}_endpoint", endpoint, grpc=grpc, base=False)
+
+
+def _endpoint(
+    settings: Settings, key: str, endpoint: str, *, grpc: bool, base: bool, used: bool = True
+) -> Iterator[Conflict]:
+    if problem := endpoint_problem(endpoint, grpc=grpc, base=base):
+        yield Conflict((key, "exporter.protocol"), f"{mask_url(endpoint)!r} {problem}")
+    elif used and (port := own_port(endpoint, settings)):
+        yield Conflict(
+            (key, port, "server.host"),
+            f"{mask_url(endpoint)!r} is this service's own {port}; name the collector's address",
+        )

@@ -144,6 +144,39 @@ def test_a_console_has_no_endpoint() -> None:
     assert found(Settings(exporter=ExporterSettings(endpoint="", protocol="console"))) == {}
 
 
+@pytest.mark.parametrize(
+    ("exporter", "key", "text"),
+    [
+        (
+            {"endpoint": "http://user:hush@localhost:8080"},
+            "exporter.endpoint",
+            "'http://user:****@localhost:8080' is this service's own server.port; name the collector's address",
+        ),
+        (
+            {"endpoint": "127.0.0.1:4317", "protocol": "grpc"},
+            "exporter.endpoint",
+            "'127.0.0.1:4317' is this service's own server.grpc_port; name the collector's address",
+        ),
+        (
+            {"metrics_endpoint": "http://127.0.0.1:9090/metrics"},
+            "exporter.metrics_endpoint",
+            "'http://127.0.0.1:9090/metrics' is this service's own metrics.port; name the collector's address",
+        ),
+    ],
+)
+def test_an_endpoint_is_not_the_service_itself(exporter: dict[str, str], key: str, text: str) -> None:
+    assert found(Settings(exporter=ExporterSettings.model_validate(exporter))) == {key: text}
+
+
+def test_an_endpoint_that_no_signal_uses_may_be_anything() -> None:
+    own = {f"{signal}_endpoint": f"http://c/v1/{signal}" for signal in ("traces", "metrics", "logs")}
+    assert found(Settings(exporter=ExporterSettings(endpoint="http://localhost:8080", **own))) == {}
+
+
+def test_what_is_printed_has_no_endpoint_that_could_be_ours() -> None:
+    assert found(Settings(exporter=ExporterSettings(endpoint="http://localhost:8080", protocol="console"))) == {}
+
+
 def test_self_tracing_is_off() -> None:
     assert "tracing.enabled" in found(Settings(tracing=TracingSettings(enabled=True)))
 
