@@ -19,6 +19,7 @@ from app import probe
 from app.admin import AdminServer
 from app.core.clock import Clock, SystemClock
 from app.core.errors import Retryable
+from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.health import QUEUE, Health
@@ -64,6 +65,7 @@ class Service:
         self._stop = asyncio.Event()
         self._stopped_by: signals.Signals | None = None
         self.version = version("otlp-service")
+        self.instance = Instance()
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics)
@@ -82,7 +84,9 @@ class Service:
             queue = await lifetimes.enter_async_context(self.queue)
             self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
             metrics.at_scrape(self._queue_figures)
-            exporter = await lifetimes.enter_async_context(make_exporter(settings.exporter, metrics, self.version))
+            exporter = await lifetimes.enter_async_context(
+                make_exporter(settings.exporter, metrics, self.version, clock, self.instance)
+            )
             destinations = {
                 signal: Retry(
                     Timeout(exporter, settings.exporter.timeout),
@@ -97,8 +101,12 @@ class Service:
             )
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
-            grpc = await lifetimes.enter_async_context(GrpcReceiver(settings.server, doors[0], metrics, health))
-            http = await lifetimes.enter_async_context(HttpReceiver(settings.server, doors[1], metrics, health))
+            grpc = await lifetimes.enter_async_context(
+                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance)
+            )
+            http = await lifetimes.enter_async_context(
+                HttpReceiver(settings.server, doors[1], metrics, health, self.instance)
+            )
             heart = asyncio.create_task(self._beat(destinations), name="heartbeat")
             lifetimes.callback(heart.cancel)
             health.ready_now()

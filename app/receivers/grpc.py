@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 
 from app.core.consumer import Consumer
 from app.core.errors import Retryable
+from app.core.instance import HEADER, Instance
 from app.core.request import Signal
 from app.receivers.answers import Answer, grpc_trailers, response_protobuf
 from app.receivers.grpc_health import GrpcHealth
@@ -44,11 +45,18 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class GrpcReceiver:
     """Receives OTLP/gRPC while it is entered; `consumer` gets what it receives."""
 
-    def __init__(self, settings: ServerSettings, consumer: Consumer, metrics: Metrics, health: Probes) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        consumer: Consumer,
+        metrics: Metrics,
+        health: Probes,
+        instance: Instance | None = None,
+    ) -> None:
         self._settings = settings
         self._probes = health
         self._meter = Meter(metrics, "grpc")
-        self._handler = Handler(consumer, self._meter)
+        self._handler = Handler(consumer, self._meter, instance=instance)
         self._server: grpc.aio.Server | None = None
         self._stand_in: grpc.aio.Server | None = None
         self._closing = False
@@ -113,7 +121,7 @@ class GrpcReceiver:
 
     def _export(self, signal: Signal) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def export(body: bytes, context: Context) -> bytes:
-            answer = await self._answer(signal, body)
+            answer = await self._answer(signal, body, context)
             if answer.code is not grpc.StatusCode.OK:
                 trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
                 await context.abort(answer.code, answer.message, trailers)
@@ -121,7 +129,7 @@ class GrpcReceiver:
 
         return export
 
-    async def _answer(self, signal: Signal, body: bytes) -> Answer:
+    async def _answer(self, signal: Signal, body: bytes, context: Context) -> Answer:
         began = time.monotonic()
         self._inflight += 1
         code = grpc.StatusCode.CANCELLED.name
@@ -129,7 +137,7 @@ class GrpcReceiver:
             if self._closing:
                 answer = self._handler.refuse(signal, Retryable("the service is shutting down", reason="closing"))
             else:
-                answer = await self._handler.take(signal, body)
+                answer = await self._handler.take(signal, body, instances=_instances(context))
             code = answer.code.name
             return answer
         finally:
@@ -138,6 +146,11 @@ class GrpcReceiver:
                 self._idle.set()
             self._meter.measured(signal, time.monotonic() - began, len(body))
             self._meter.answered(signal, code)
+
+
+def _instances(context: Context) -> str:
+    """The instances of this service that a call has passed; empty where it names none."""
+    return ",".join(str(value) for name, value in context.invocation_metadata() or () if name == HEADER)
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:

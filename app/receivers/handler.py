@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 
 from app.core.consumer import Consumer
+from app.core.instance import Instance
 from app.core.request import ExportRequest, Signal
 from app.receivers.answers import TAKEN, Answer, answer_to
 from app.receivers.decode import read_protobuf
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import read_json
+from app.telemetry.logs import Sparingly
 
 __all__ = ["Handler"]
 
@@ -20,14 +22,26 @@ _logger = logging.getLogger(__name__)
 class Handler:
     """Checks and counts requests, and passes on those that hold something."""
 
-    def __init__(self, consumer: Consumer, meter: Meter, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        meter: Meter,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        instance: Instance | None = None,
+    ) -> None:
         self._consumer = consumer
         self._meter = meter
         self._monotonic = monotonic
+        self._instance = instance or Instance()
         self._quiet_until = float("-inf")
+        self._complaints = Sparingly(_logger, monotonic=monotonic)
 
-    async def take(self, signal: Signal, body: bytes, *, json: bool = False) -> Answer:
-        """Take one inflated request; every outcome but cancellation is an answer."""
+    async def take(self, signal: Signal, body: bytes, *, json: bool = False, instances: str = "") -> Answer:
+        """Take one inflated request; every outcome but cancellation is an answer.
+
+        `instances` are those of this service that it has passed, as its header says.
+        """
         items = 0
         try:
             if json:
@@ -36,6 +50,8 @@ class Handler:
                 request = ExportRequest(signal, body, await read_protobuf(signal, body))
             items = request.items
             if items:
+                if instances:
+                    self._instance.came_from(signal, instances)
                 await self._consumer.consume(request)
         except asyncio.CancelledError:
             raise
@@ -50,6 +66,8 @@ class Handler:
             self._meter.refused(signal, answer.reason, items)
         if answer.reason == "internal":
             self._log(signal, error)
+        elif answer.reason == "loop":
+            self._complaints.error("loop", "%d %s are refused: %s", items, signal.noun, error)
         return answer
 
     def _log(self, signal: Signal, error: Exception) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.consumer import Consumer
+from app.core.instance import Instance
 from app.receivers.answers import Answer
 from app.receivers.encoding import Encoding, choose_encoding
 from app.receivers.handler import Handler
@@ -27,10 +28,17 @@ __all__ = ["HttpReceiver"]
 class HttpReceiver:
     """Receives OTLP/HTTP while it is entered; `consumer` gets what it receives."""
 
-    def __init__(self, settings: ServerSettings, consumer: Consumer, metrics: Metrics, health: Probes) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        consumer: Consumer,
+        metrics: Metrics,
+        health: Probes,
+        instance: Instance | None = None,
+    ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
-        self._app = OtlpApp(limits, Handler(consumer, meter), meter, _pages(health))
+        self._app = OtlpApp(limits, Handler(consumer, meter, instance=instance), meter, _pages(health))
         self._server = HttpServer(
             self._app,
             host=settings.host,
