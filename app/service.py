@@ -11,6 +11,7 @@ import signal as signals
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import uvloop
 from prometheus_client.core import Metric
@@ -18,6 +19,7 @@ from prometheus_client.core import Metric
 from app import probe
 from app.admin import AdminServer
 from app.core.clock import Clock, SystemClock
+from app.core.consumer import Consumer
 from app.core.errors import Retryable
 from app.core.instance import Instance
 from app.core.request import Signal
@@ -27,12 +29,16 @@ from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
+from app.pipeline.tracing import TracedAttempts, TracedBatches
 from app.queue import DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
 from app.settings import Loaded, QueueSettings, Settings, warnings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, gauge, gauge_by_signal
+
+if TYPE_CHECKING:
+    from app.telemetry.tracing import SelfTracing
 
 __all__ = ["Service", "run"]
 
@@ -87,27 +93,28 @@ class Service:
             exporter = await lifetimes.enter_async_context(
                 make_exporter(settings.exporter, metrics, self.version, clock, self.instance)
             )
-            destinations = {
-                signal: Retry(
-                    Timeout(exporter, settings.exporter.timeout),
-                    settings.exporter.retry,
-                    clock,
-                    f"export of {signal.value}",
-                )
-                for signal in Signal
+            attempt: Consumer = Timeout(exporter, settings.exporter.timeout)
+            tracing = await self._trace(lifetimes, attempt)
+            if tracing:
+                attempt = TracedAttempts(attempt)
+            retries = {
+                signal: Retry(attempt, settings.exporter.retry, clock, f"export of {signal.value}") for signal in Signal
             }
+            destinations: Mapping[Signal, Consumer] = retries
+            if tracing:
+                destinations = {signal: TracedBatches(retry, tracing) for signal, retry in retries.items()}
             dispatcher = await lifetimes.enter_async_context(
                 Dispatcher(queue, destinations, settings.exporter, settings.queue.max_age, clock, metrics)
             )
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
             grpc = await lifetimes.enter_async_context(
-                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance)
+                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing)
             )
             http = await lifetimes.enter_async_context(
-                HttpReceiver(settings.server, doors[1], metrics, health, self.instance)
+                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing)
             )
-            heart = asyncio.create_task(self._beat(destinations), name="heartbeat")
+            heart = asyncio.create_task(self._beat(retries), name="heartbeat")
             lifetimes.callback(heart.cancel)
             health.ready_now()
             _log.info(
@@ -120,11 +127,22 @@ class Service:
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
-            if not await self._until_stopped([heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]):
+            for_ever = [heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]
+            if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
                 return 1
             await self._drain(doors, (grpc, http), dispatcher)
         _log.info("stopped: %s", self._account())
         return 0
+
+    async def _trace(self, lifetimes: AsyncExitStack, destination: Consumer) -> "SelfTracing | None":
+        """Begin the service's own traces, if it is to have some."""
+        if not self._settings.tracing.enabled:
+            return None
+        from app.telemetry.tracing import SelfTracing  # noqa: PLC0415 - an SDK that is not used is not loaded
+
+        return await lifetimes.enter_async_context(
+            SelfTracing(self._settings.tracing, self.version, self.instance.name, destination, self._clock)
+        )
 
     def _tell_the_probe(self, lifetimes: AsyncExitStack, port: int) -> None:
         """Leave the admin port's address for `otlp-service health`; kubelets do without it."""
@@ -173,14 +191,14 @@ class Service:
         self._stopped_by = number
         self._stop.set()
 
-    async def _beat(self, destinations: Mapping[Signal, Retry]) -> None:
+    async def _beat(self, retries: Mapping[Signal, Retry]) -> None:
         """Tell health once a second that the disk answers, and what is not as it should be."""
         disk = self.health.component("disk", _STUCK_SECONDS)
         while True:
             if self.queue.commit_seconds() < _STUCK_SECONDS:
                 disk.beat()
-            for signal, destination in destinations.items():
-                self.health.note(f"export of {signal.value}", destination.trouble)
+            for signal, retry in retries.items():
+                self.health.note(f"export of {signal.value}", retry.trouble)
             self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 

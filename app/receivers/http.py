@@ -21,6 +21,7 @@ from app.receivers.meter import Meter
 from app.receivers.probes import Probes, health_routes
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
+from app.telemetry.spans import Tracer
 
 __all__ = ["HttpReceiver"]
 
@@ -35,10 +36,11 @@ class HttpReceiver:
         metrics: Metrics,
         health: Probes,
         instance: Instance | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
-        self._app = OtlpApp(limits, Handler(consumer, meter, instance=instance), meter, _pages(health))
+        self._app = OtlpApp(limits, Handler(consumer, meter, instance=instance, tracer=tracer), meter, _pages(health))
         self._server = HttpServer(
             self._app,
             host=settings.host,

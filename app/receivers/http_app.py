@@ -47,11 +47,11 @@ class _Gone(Exception):
 class _Head:
     """What a request's headers say."""
 
-    __slots__ = ("accept", "content_encoding", "content_type", "encoding", "instances", "length")
+    __slots__ = ("accept", "content_encoding", "content_type", "encoding", "instances", "length", "traceparent")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.content_type = self.content_encoding = self.accept = b""
-        self.instances = b""
+        self.instances = self.traceparent = b""
         self.length = 0
         for name, value in headers:
             if name == b"content-type":
@@ -64,6 +64,8 @@ class _Head:
                 self.accept = value
             elif name == _INSTANCES:
                 self.instances += value + b","
+            elif name == b"traceparent":
+                self.traceparent = value
         self.encoding = read_content_type(self.content_type)
 
 
@@ -154,6 +156,7 @@ class OtlpApp:
                     body,
                     json=encoding is Encoding.JSON,
                     instances=head.instances.decode("latin-1"),
+                    traceparent=head.traceparent.decode("latin-1"),
                 )
             finally:
                 self._meter.measured(signal, self._monotonic() - began, size)

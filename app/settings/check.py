@@ -32,8 +32,6 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _queue(settings.queue, settings.server.max_request_size)
     yield from _exporter(settings.exporter)
     yield from _endpoints(settings)
-    if settings.tracing.enabled:
-        yield Conflict(("tracing.enabled",), "self-tracing is not available in this version; write false")
     if settings.metrics.path == "/health" or settings.metrics.path.startswith("/health/"):
         yield Conflict(
             ("metrics.path",), f"{settings.metrics.path!r} is where the probes ask; write another, such as /metrics"

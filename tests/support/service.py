@@ -50,6 +50,7 @@ class Service(Process):
             "server": {"host": "127.0.0.1", "port": self.port, "grpc_port": self.grpc_port},
             "queue": {"directory": str(directory / "queue")},
             "metrics": {"port": self.admin_port},
+            "tracing": {"enabled": False},
             "shutdown": {"delay": "0s", "grace": "10s"},
         }
         self._config = directory / "config.yaml"

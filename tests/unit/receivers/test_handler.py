@@ -17,6 +17,7 @@ from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock
 from tests.support.payload import spans
 from tests.support.sink import Sink
+from tests.support.spans import RecordedSpan, RecordingTracer
 
 
 @pytest.fixture
@@ -154,6 +155,47 @@ async def test_who_is_in_front_of_this_instance_is_named_behind_it(
     assert await handler.take(Signal.TRACES, spans(), instances=other.names(Signal.TRACES)) is TAKEN
     assert sink.items(Signal.TRACES) == 1
     assert instance.names(Signal.TRACES) == f"{instance.name},{other.name}"
+
+
+class TestSpan:
+    """Of a request whose client's span is sampled."""
+
+    @pytest.fixture
+    def tracer(self) -> RecordingTracer:
+        return RecordingTracer("sampled")
+
+    @pytest.fixture
+    def handler(self, sink: Sink, metrics: Metrics, tracer: RecordingTracer) -> Handler:
+        return Handler(sink, Meter(metrics, "grpc"), tracer=tracer)
+
+    async def test_a_request_without_a_caller_asks_for_none(self, handler: Handler, tracer: RecordingTracer) -> None:
+        assert await handler.take(Signal.TRACES, spans()) is TAKEN
+        assert tracer.requests == []
+
+    async def test_a_request_with_a_caller_that_is_not_sampled_has_none(
+        self, handler: Handler, tracer: RecordingTracer
+    ) -> None:
+        body = spans()
+        assert await handler.take(Signal.TRACES, body, traceparent="unsampled") is TAKEN
+        assert tracer.requests == [(Signal.TRACES, "grpc", len(body), "unsampled")]
+        assert tracer.spans == []
+
+    async def test_a_request_that_is_taken(self, handler: Handler, tracer: RecordingTracer) -> None:
+        assert await handler.take(Signal.TRACES, spans(2), traceparent="sampled") is TAKEN
+        assert tracer.spans == [RecordedSpan("receive traces", "taken", "", {"items": 2})]
+
+    async def test_a_request_that_is_refused(self, handler: Handler, sink: Sink, tracer: RecordingTracer) -> None:
+        sink.error = Retryable("full", reason="queue_full")
+        await handler.take(Signal.TRACES, spans(2), traceparent="sampled")
+        assert tracer.spans == [RecordedSpan("receive traces", "queue_full", "full", {"items": 2})]
+
+    async def test_a_request_that_is_cancelled(self, handler: Handler, sink: Sink, tracer: RecordingTracer) -> None:
+        sink.hold()
+        task = asyncio.create_task(handler.take(Signal.TRACES, spans(2), traceparent="sampled"))
+        await sink.wait_for_callers(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert tracer.spans == [RecordedSpan("receive traces", "cancelled", "", {"items": 2})]
 
 
 async def test_a_request_that_is_cancelled_is_no_answer(handler: Handler, sink: Sink) -> None:

@@ -12,7 +12,6 @@ from app.settings import (
     ServerSettings,
     Settings,
     TlsSettings,
-    TracingSettings,
 )
 from app.settings.check import conflicts
 
@@ -175,10 +174,6 @@ def test_an_endpoint_that_no_signal_uses_may_be_anything() -> None:
 
 def test_what_is_printed_has_no_endpoint_that_could_be_ours() -> None:
     assert found(Settings(exporter=ExporterSettings(endpoint="http://localhost:8080", protocol="console"))) == {}
-
-
-def test_self_tracing_is_off() -> None:
-    assert "tracing.enabled" in found(Settings(tracing=TracingSettings(enabled=True)))
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live"])
