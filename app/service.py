@@ -24,6 +24,7 @@ from app.core.errors import Retryable
 from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
+from app.handoff import hand_off
 from app.health import QUEUE, Health
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
@@ -46,6 +47,7 @@ _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
 _LAST_CALL_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 def run(loaded: Loaded) -> int:
@@ -72,6 +74,7 @@ class Service:
         self._stopped_by: signals.Signals | None = None
         self.version = version("otlp-service")
         self.instance = Instance()
+        self._handed_off = 0
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics)
@@ -130,7 +133,7 @@ class Service:
             for_ever = [heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]
             if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
                 return 1
-            await self._drain(doors, (grpc, http), dispatcher)
+            await self._drain(doors, (grpc, http), dispatcher, retries)
         _log.info("stopped: %s", self._account())
         return 0
 
@@ -161,7 +164,11 @@ class Service:
         return ended == {stop}
 
     async def _drain(
-        self, doors: Iterable[Admission], receivers: Iterable[GrpcReceiver | HttpReceiver], dispatcher: Dispatcher
+        self,
+        doors: Iterable[Admission],
+        receivers: Iterable[GrpcReceiver | HttpReceiver],
+        dispatcher: Dispatcher,
+        retries: Mapping[Signal, Retry],
     ) -> None:
         """Leave, close, empty: what a rollout needs to drop nothing."""
         shutdown, clock = self._settings.shutdown, self._clock
@@ -169,7 +176,9 @@ class Service:
         if self._stopped_by is signals.SIGTERM:  # at a terminal nobody waits for endpoints to be updated
             _log.info("leaving: not ready any more, accepting for another %g s", shutdown.delay)
             await clock.sleep(shutdown.delay)
-        deadline = clock.monotonic() + shutdown.grace
+        began = clock.monotonic()
+        # What is handed off to siblings has half of the grace for it, whatever the destination does.
+        own_part = shutdown.grace if shutdown.handoff is None else shutdown.grace / 2
         _log.info("closing: finishing what is in flight, refusing what comes")
         for door in doors:
             door.closed = True
@@ -177,12 +186,40 @@ class Service:
             receiver.begin_closing()
         # Who waits for delivery is told "later" while there is time to be heard.
         closing = Retryable("the service is shutting down", reason="closing")
-        last_call = max(0.0, shutdown.grace - _LAST_CALL_SECONDS)
+        last_call = max(0.0, own_part - _LAST_CALL_SECONDS)
         timer = asyncio.get_running_loop().call_later(last_call, self.queue.give_up_waiting, closing)
-        await asyncio.gather(*(receiver.finish(shutdown.grace) for receiver in receivers))
+        await asyncio.gather(*(receiver.finish(own_part) for receiver in receivers))
         timer.cancel()
-        _log.info("emptying for %g s at most; a second signal ends it at once", shutdown.grace)
-        await dispatcher.drain(deadline - clock.monotonic())
+        _log.info("emptying for %g s at most; a second signal ends it at once", own_part)
+        left = began + own_part - clock.monotonic()
+        if shutdown.handoff is None:
+            await dispatcher.drain(left)
+        else:
+            await self._drain_unless_held(dispatcher, retries, left)
+            if self._left():
+                await dispatcher.__aexit__(None, None, None)  # what it holds goes back to the queue
+                left = began + shutdown.grace - clock.monotonic()
+                _log.info("handing off for %.1f s at most: %s", left, self._account())
+                self._handed_off = await hand_off(
+                    self.queue,
+                    shutdown.handoff,
+                    self._settings.exporter,
+                    left,
+                    metrics=self.metrics,
+                    version=self.version,
+                    instance=self.instance,
+                    clock=clock,
+                )
+
+    async def _drain_unless_held(self, dispatcher: Dispatcher, retries: Mapping[Signal, Retry], seconds: float) -> None:
+        """Empty the queue for at most `seconds`, and no longer than the destination takes something of what is left."""
+        drain = asyncio.create_task(dispatcher.drain(seconds), name="drain")
+        while not drain.done() and any(self.queue.items(signal) and not retries[signal].trouble for signal in Signal):
+            await asyncio.wait({drain}, timeout=_LOOK_SECONDS)
+        drain.cancel()
+        await asyncio.wait({drain})
+        if not drain.cancelled():
+            drain.result()
 
     def _on_signal(self, number: signals.Signals) -> None:
         if self._stop.is_set():
@@ -204,13 +241,17 @@ class Service:
 
     def _account(self) -> str:
         """Return what became of every item so far; the figures add up as the metrics do."""
-        metrics = self.metrics
-        left = sum(self.queue.items(signal) for signal in Signal)
+        metrics, handed_off = self.metrics, self._handed_off
+        siblings = "" if self._settings.shutdown.handoff is None else f"{handed_off} handed off, "
         where = "on disk" if self._settings.queue.storage == "disk" else "lost with the memory they were in"
         return (
             f"{metrics.total(metrics.accepted)} items accepted, {metrics.total(metrics.recovered)} recovered, "
-            f"{metrics.total(metrics.sent)} delivered, {metrics.total(metrics.dropped)} dropped, {left} left {where}"
+            f"{metrics.total(metrics.sent) - handed_off} delivered, {siblings}"
+            f"{metrics.total(metrics.dropped)} dropped, {self._left()} left {where}"
         )
+
+    def _left(self) -> int:
+        return sum(self.queue.items(signal) for signal in Signal)
 
     def _queue_figures(self) -> Iterable[Metric]:
         """Return the queue's series as of this turn of the loop."""

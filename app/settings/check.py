@@ -160,24 +160,32 @@ def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
 
 
 def _endpoints(settings: Settings) -> Iterator[Conflict]:
-    exporter = settings.exporter
+    exporter, handoff = settings.exporter, settings.shutdown.handoff
     if exporter.protocol != "console":
-        own = {signal: exporter.own_endpoint(signal) for signal in Signal}
+        own = {f"exporter.{signal.value}_endpoint": exporter.own_endpoint(signal) for signal in Signal}
         grpc = exporter.protocol == "grpc"
-        used = None in own.values()
-        yield from _endpoint(settings, "exporter.endpoint", exporter.endpoint, grpc=grpc, base=True, used=used)
-        for signal, endpoint in own.items():
+        yield from _endpoint(
+            settings,
+            "exporter.endpoint",
+            exporter.endpoint,
+            grpc=grpc,
+            base=True,
+            meant="the collector's address" if None in own.values() else None,
+        )
+        for key, endpoint in own.items():
             if endpoint is not None:
-                yield from _endpoint(settings, f"exporter.{signal.value}_endpoint", endpoint, grpc=grpc, base=False)
+                yield from _endpoint(settings, key, endpoint, grpc=grpc, base=False, meant="the collector's address")
+    if handoff is not None:
+        yield from _endpoint(settings, "shutdown.handoff", handoff, grpc=False, base=True, meant="its siblings")
 
 
 def _endpoint(
-    settings: Settings, key: str, endpoint: str, *, grpc: bool, base: bool, used: bool = True
+    settings: Settings, key: str, endpoint: str, *, grpc: bool, base: bool, meant: str | None
 ) -> Iterator[Conflict]:
+    """What is wrong with an endpoint; `meant` is what to name in place of ourselves, None where it is not used."""
+    shown = repr(mask_url(endpoint))
     if problem := endpoint_problem(endpoint, grpc=grpc, base=base):
-        yield Conflict((key, "exporter.protocol"), f"{mask_url(endpoint)!r} {problem}")
-    elif used and (port := own_port(endpoint, settings)):
-        yield Conflict(
-            (key, port, "server.host"),
-            f"{mask_url(endpoint)!r} is this service's own {port}; name the collector's address",
-        )
+        keys = (key, "exporter.protocol") if key.startswith("exporter.") else (key,)
+        yield Conflict(keys, f"{shown} {problem}")
+    elif meant and (port := own_port(endpoint, settings)):
+        yield Conflict((key, port, "server.host"), f"{shown} is this service's own {port}; name {meant}")

@@ -232,6 +232,9 @@ class ShutdownSettings(_Section):
 
     delay: Duration = Field(5, description="How long to go on accepting while endpoints update.")
     grace: Duration = Field(25, description="How long delivering the rest of the queue may take.")
+    handoff: str | None = Field(
+        None, description="The base URL of OTLP/HTTP where siblings take what is left then; null: it stays."
+    )
 
 
 class Settings(BaseSettings):

@@ -11,6 +11,7 @@ from app.settings import (
     RetrySettings,
     ServerSettings,
     Settings,
+    ShutdownSettings,
     TlsSettings,
 )
 from app.settings.check import conflicts
@@ -165,6 +166,19 @@ def test_a_console_has_no_endpoint() -> None:
 )
 def test_an_endpoint_is_not_the_service_itself(exporter: dict[str, str], key: str, text: str) -> None:
     assert found(Settings(exporter=ExporterSettings.model_validate(exporter))) == {key: text}
+
+
+def test_what_is_left_is_not_handed_off_to_the_service_itself() -> None:
+    def problem(handoff: str) -> dict[str, str]:
+        return found(Settings(shutdown=ShutdownSettings(handoff=handoff)))
+
+    assert problem("http://otlp-service:8080") == {}
+    assert problem("http://localhost:8080") == {
+        "shutdown.handoff": "'http://localhost:8080' is this service's own server.port; name its siblings"
+    }
+    assert problem("otlp-service:4317") == {
+        "shutdown.handoff": "'otlp-service:4317' has no scheme; write it as http://localhost:4318 or https://…"
+    }
 
 
 def test_an_endpoint_that_no_signal_uses_may_be_anything() -> None:

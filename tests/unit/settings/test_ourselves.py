@@ -72,6 +72,10 @@ def test_what_listens_on_both_families_is_reached_by_both(host: str) -> None:
     assert own(f"http://{host}:8080", "::") == "server.port"
 
 
+def test_an_address_that_no_way_leads_to_is_not_ours() -> None:
+    assert own("http://[2001:db8::8]:8080", "::") is None
+
+
 @pytest.mark.parametrize(
     "host", ["collector", "otlp-service", "pod-2", "pod-1.other", "192.0.2.8", "[2001:db8::8]", "[::1]"]
 )
