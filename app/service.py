@@ -11,6 +11,7 @@ import signal as signals
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import uvloop
 from prometheus_client.core import Metric
@@ -18,14 +19,18 @@ from prometheus_client.core import Metric
 from app import probe
 from app.admin import AdminServer
 from app.core.clock import Clock, SystemClock
+from app.core.consumer import Consumer
 from app.core.errors import Retryable
+from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
+from app.handoff import hand_off
 from app.health import QUEUE, Health
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
+from app.pipeline.tracing import TracedAttempts, TracedBatches
 from app.queue import DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
@@ -33,12 +38,16 @@ from app.settings import Loaded, QueueSettings, Settings, warnings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, gauge, gauge_by_signal
 
+if TYPE_CHECKING:
+    from app.telemetry.tracing import SelfTracing
+
 __all__ = ["Service", "run"]
 
 _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
 _LAST_CALL_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 def run(loaded: Loaded) -> int:
@@ -64,6 +73,8 @@ class Service:
         self._stop = asyncio.Event()
         self._stopped_by: signals.Signals | None = None
         self.version = version("otlp-service")
+        self.instance = Instance()
+        self._handed_off = 0
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics)
@@ -82,24 +93,31 @@ class Service:
             queue = await lifetimes.enter_async_context(self.queue)
             self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
             metrics.at_scrape(self._queue_figures)
-            exporter = await lifetimes.enter_async_context(make_exporter(settings.exporter, metrics, self.version))
-            destinations = {
-                signal: Retry(
-                    Timeout(exporter, settings.exporter.timeout),
-                    settings.exporter.retry,
-                    clock,
-                    f"export of {signal.value}",
-                )
-                for signal in Signal
+            exporter = await lifetimes.enter_async_context(
+                make_exporter(settings.exporter, metrics, self.version, clock, self.instance)
+            )
+            attempt: Consumer = Timeout(exporter, settings.exporter.timeout)
+            tracing = await self._trace(lifetimes, attempt)
+            if tracing:
+                attempt = TracedAttempts(attempt)
+            retries = {
+                signal: Retry(attempt, settings.exporter.retry, clock, f"export of {signal.value}") for signal in Signal
             }
+            destinations: Mapping[Signal, Consumer] = retries
+            if tracing:
+                destinations = {signal: TracedBatches(retry, tracing) for signal, retry in retries.items()}
             dispatcher = await lifetimes.enter_async_context(
                 Dispatcher(queue, destinations, settings.exporter, settings.queue.max_age, clock, metrics)
             )
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
-            grpc = await lifetimes.enter_async_context(GrpcReceiver(settings.server, doors[0], metrics, health))
-            http = await lifetimes.enter_async_context(HttpReceiver(settings.server, doors[1], metrics, health))
-            heart = asyncio.create_task(self._beat(destinations), name="heartbeat")
+            grpc = await lifetimes.enter_async_context(
+                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing)
+            )
+            http = await lifetimes.enter_async_context(
+                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing)
+            )
+            heart = asyncio.create_task(self._beat(retries), name="heartbeat")
             lifetimes.callback(heart.cancel)
             health.ready_now()
             _log.info(
@@ -112,11 +130,22 @@ class Service:
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
-            if not await self._until_stopped([heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]):
+            for_ever = [heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]
+            if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
                 return 1
-            await self._drain(doors, (grpc, http), dispatcher)
+            await self._drain(doors, (grpc, http), dispatcher, retries)
         _log.info("stopped: %s", self._account())
         return 0
+
+    async def _trace(self, lifetimes: AsyncExitStack, destination: Consumer) -> "SelfTracing | None":
+        """Begin the service's own traces, if it is to have some."""
+        if not self._settings.tracing.enabled:
+            return None
+        from app.telemetry.tracing import SelfTracing  # noqa: PLC0415 - an SDK that is not used is not loaded
+
+        return await lifetimes.enter_async_context(
+            SelfTracing(self._settings.tracing, self.version, self.instance.name, destination, self._clock)
+        )
 
     def _tell_the_probe(self, lifetimes: AsyncExitStack, port: int) -> None:
         """Leave the admin port's address for `otlp-service health`; kubelets do without it."""
@@ -135,7 +164,11 @@ class Service:
         return ended == {stop}
 
     async def _drain(
-        self, doors: Iterable[Admission], receivers: Iterable[GrpcReceiver | HttpReceiver], dispatcher: Dispatcher
+        self,
+        doors: Iterable[Admission],
+        receivers: Iterable[GrpcReceiver | HttpReceiver],
+        dispatcher: Dispatcher,
+        retries: Mapping[Signal, Retry],
     ) -> None:
         """Leave, close, empty: what a rollout needs to drop nothing."""
         shutdown, clock = self._settings.shutdown, self._clock
@@ -143,7 +176,9 @@ class Service:
         if self._stopped_by is signals.SIGTERM:  # at a terminal nobody waits for endpoints to be updated
             _log.info("leaving: not ready any more, accepting for another %g s", shutdown.delay)
             await clock.sleep(shutdown.delay)
-        deadline = clock.monotonic() + shutdown.grace
+        began = clock.monotonic()
+        # What is handed off to siblings has half of the grace for it, whatever the destination does.
+        own_part = shutdown.grace if shutdown.handoff is None else shutdown.grace / 2
         _log.info("closing: finishing what is in flight, refusing what comes")
         for door in doors:
             door.closed = True
@@ -151,12 +186,40 @@ class Service:
             receiver.begin_closing()
         # Who waits for delivery is told "later" while there is time to be heard.
         closing = Retryable("the service is shutting down", reason="closing")
-        last_call = max(0.0, shutdown.grace - _LAST_CALL_SECONDS)
+        last_call = max(0.0, own_part - _LAST_CALL_SECONDS)
         timer = asyncio.get_running_loop().call_later(last_call, self.queue.give_up_waiting, closing)
-        await asyncio.gather(*(receiver.finish(shutdown.grace) for receiver in receivers))
+        await asyncio.gather(*(receiver.finish(own_part) for receiver in receivers))
         timer.cancel()
-        _log.info("emptying for %g s at most; a second signal ends it at once", shutdown.grace)
-        await dispatcher.drain(deadline - clock.monotonic())
+        _log.info("emptying for %g s at most; a second signal ends it at once", own_part)
+        left = began + own_part - clock.monotonic()
+        if shutdown.handoff is None:
+            await dispatcher.drain(left)
+        else:
+            await self._drain_unless_held(dispatcher, retries, left)
+            if self._left():
+                await dispatcher.__aexit__(None, None, None)  # what it holds goes back to the queue
+                left = began + shutdown.grace - clock.monotonic()
+                _log.info("handing off for %.1f s at most: %s", left, self._account())
+                self._handed_off = await hand_off(
+                    self.queue,
+                    shutdown.handoff,
+                    self._settings.exporter,
+                    left,
+                    metrics=self.metrics,
+                    version=self.version,
+                    instance=self.instance,
+                    clock=clock,
+                )
+
+    async def _drain_unless_held(self, dispatcher: Dispatcher, retries: Mapping[Signal, Retry], seconds: float) -> None:
+        """Empty the queue for at most `seconds`, and no longer than the destination takes something of what is left."""
+        drain = asyncio.create_task(dispatcher.drain(seconds), name="drain")
+        while not drain.done() and any(self.queue.items(signal) and not retries[signal].trouble for signal in Signal):
+            await asyncio.wait({drain}, timeout=_LOOK_SECONDS)
+        drain.cancel()
+        await asyncio.wait({drain})
+        if not drain.cancelled():
+            drain.result()
 
     def _on_signal(self, number: signals.Signals) -> None:
         if self._stop.is_set():
@@ -165,26 +228,30 @@ class Service:
         self._stopped_by = number
         self._stop.set()
 
-    async def _beat(self, destinations: Mapping[Signal, Retry]) -> None:
+    async def _beat(self, retries: Mapping[Signal, Retry]) -> None:
         """Tell health once a second that the disk answers, and what is not as it should be."""
         disk = self.health.component("disk", _STUCK_SECONDS)
         while True:
             if self.queue.commit_seconds() < _STUCK_SECONDS:
                 disk.beat()
-            for signal, destination in destinations.items():
-                self.health.note(f"export of {signal.value}", destination.trouble)
+            for signal, retry in retries.items():
+                self.health.note(f"export of {signal.value}", retry.trouble)
             self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
     def _account(self) -> str:
         """Return what became of every item so far; the figures add up as the metrics do."""
-        metrics = self.metrics
-        left = sum(self.queue.items(signal) for signal in Signal)
+        metrics, handed_off = self.metrics, self._handed_off
+        siblings = "" if self._settings.shutdown.handoff is None else f"{handed_off} handed off, "
         where = "on disk" if self._settings.queue.storage == "disk" else "lost with the memory they were in"
         return (
             f"{metrics.total(metrics.accepted)} items accepted, {metrics.total(metrics.recovered)} recovered, "
-            f"{metrics.total(metrics.sent)} delivered, {metrics.total(metrics.dropped)} dropped, {left} left {where}"
+            f"{metrics.total(metrics.sent) - handed_off} delivered, {siblings}"
+            f"{metrics.total(metrics.dropped)} dropped, {self._left()} left {where}"
         )
+
+    def _left(self) -> int:
+        return sum(self.queue.items(signal) for signal in Signal)
 
     def _queue_figures(self) -> Iterable[Metric]:
         """Return the queue's series as of this turn of the loop."""

@@ -126,6 +126,7 @@ def run(directory: Path, *, once: bool) -> None:
         "OTLP_QUEUE__DIRECTORY": str(directory / "queue"),
         "OTLP_LOGGING__FORMAT": "text",
         "OTLP_SHUTDOWN__DELAY": "0s",
+        "OTLP_TRACING__ENABLED": "false",  # what is printed is what was sent
         "TMPDIR": str(directory),
     }
     service = Service(environment)

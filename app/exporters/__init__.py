@@ -6,6 +6,7 @@ from typing import Protocol, Self
 
 from app.core.clock import Clock, SystemClock
 from app.core.consumer import Consumer
+from app.core.instance import Instance
 from app.exporters.attempts import Attempts
 from app.exporters.console import ConsoleExporter
 from app.exporters.otlp_grpc import GrpcExporter
@@ -26,8 +27,14 @@ class Exporter(Consumer, Protocol):
     ) -> None: ...
 
 
-def make_exporter(settings: ExporterSettings, metrics: Metrics, version: str, clock: Clock | None = None) -> Exporter:
-    """The exporter for `settings.protocol`.
+def make_exporter(
+    settings: ExporterSettings,
+    metrics: Metrics,
+    version: str,
+    clock: Clock | None = None,
+    instance: Instance | None = None,
+) -> Exporter:
+    """The exporter for `settings.protocol`, which tells the destination that what it gets has passed `instance`.
 
     Raises:
         OSError, ValueError: a file that the settings name cannot be used. Files of TLS are read on entering.
@@ -38,6 +45,7 @@ def make_exporter(settings: ExporterSettings, metrics: Metrics, version: str, cl
         return ConsoleExporter(sys.stdout, attempts)
     headers = HeadersFile(settings.headers_file, settings.headers, grpc=settings.protocol == "grpc")
     user_agent = f"otlp-service/{version}"
+    instance = instance or Instance()
     if settings.protocol == "grpc":
-        return GrpcExporter(settings, attempts, headers, user_agent)
-    return HttpExporter(settings, attempts, headers, user_agent, clock)
+        return GrpcExporter(settings, attempts, headers, user_agent, instance)
+    return HttpExporter(settings, attempts, headers, user_agent, instance, clock)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 import grpc
 
+from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess, plain, read_partial_success
 from app.exporters.attempts import Attempts
@@ -61,12 +62,20 @@ class _Call(Protocol):
 class GrpcExporter:
     """Calls ``Export`` of each request's signal, with the deadline of `exporter.timeout`."""
 
-    def __init__(self, settings: ExporterSettings, attempts: Attempts, headers: HeadersFile, user_agent: str) -> None:
+    def __init__(
+        self,
+        settings: ExporterSettings,
+        attempts: Attempts,
+        headers: HeadersFile,
+        user_agent: str,
+        instance: Instance,
+    ) -> None:
         if settings.compression == "zstd":
             raise ValueError("exporter.compression: gRPC knows no zstd; write gzip or none")
         self._settings = settings
         self._attempts = attempts
         self._headers = headers
+        self._instance = instance
         self._gzip = settings.compression == "gzip"
         self._options = (*_OPTIONS, ("grpc.primary_user_agent", user_agent))
         self._targets = {signal: settings.endpoint_for(signal) for signal in Signal}
@@ -123,7 +132,7 @@ class GrpcExporter:
         """The call of `request` once it has ended; one that nobody waits for any longer is cancelled."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[_Call] = loop.create_future()
-        metadata = tuple(self._headers.current().items())
+        metadata = (*self._headers.current().items(), (HEADER, self._instance.names(request.signal)))
 
         def start() -> None:
             call = self._methods[request.signal].future(request.body, self._settings.timeout, metadata)

@@ -15,6 +15,7 @@ from yarl import URL
 
 from app.core.clock import Clock
 from app.core.errors import Retryable
+from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess, plain, read_partial_success
 from app.exporters.attempts import Attempts
@@ -51,11 +52,18 @@ class HttpExporter:
     """Posts each request to its signal's URL. Bounded in time by whoever cancels it, but for connecting."""
 
     def __init__(
-        self, settings: ExporterSettings, attempts: Attempts, headers: HeadersFile, user_agent: str, clock: Clock
+        self,
+        settings: ExporterSettings,
+        attempts: Attempts,
+        headers: HeadersFile,
+        user_agent: str,
+        instance: Instance,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._attempts = attempts
         self._headers = headers
+        self._instance = instance
         self._clock = clock
         self._compressor = Compressor(settings.compression)
         self._destinations = {signal: _Destination(settings.endpoint_for(signal)) for signal in Signal}
@@ -100,7 +108,7 @@ class HttpExporter:
         destination = self._destinations[request.signal]
         began = self._attempts.begin()
         try:
-            answer = await self._post(destination, body)
+            answer = await self._post(destination, self._instance.names(request.signal), body)
         except asyncio.CancelledError:
             self._attempts.cut(request.signal, began)
             raise
@@ -115,8 +123,8 @@ class HttpExporter:
             raise http_error(destination.name, answer, self._clock.now_ns() / 1e9)
         self._attempts.taken(destination.name, request, _partial_success(destination.name, request.signal, answer))
 
-    async def _post(self, destination: "_Destination", body: bytes) -> HttpAnswer:
-        headers = {**destination.headers, **self._headers.current(), **self._fixed}
+    async def _post(self, destination: "_Destination", instances: str, body: bytes) -> HttpAnswer:
+        headers = {**destination.headers, **self._headers.current(), **self._fixed, HEADER: instances}
         attempt = SimpleNamespace(reused=False)
         try:
             return await _exchange(self._pooled, destination.url, headers, body, attempt)

@@ -26,7 +26,8 @@ __all__ = ["HttpAnswer", "grpc_error", "http_error", "media_type", "partly_rejec
 
 _RETRYABLE_STATUS = frozenset({429, 502, 503, 504})
 _REMEDIES = {
-    **dict.fromkeys((401, 403), "see exporter.headers"),
+    401: "see exporter.headers",
+    403: "see exporter.headers and exporter.endpoint",
     **dict.fromkeys((404, 405, 407, 410, 421, 426, 501, 505, 511), "see exporter.endpoint"),
     402: "see the account there",
     415: "see exporter.compression",
@@ -49,7 +50,7 @@ _TOO_LARGE = (
 )
 _CODE_REMEDIES = {
     StatusCode.UNAUTHENTICATED: "see exporter.headers",
-    StatusCode.PERMISSION_DENIED: "see exporter.headers",
+    StatusCode.PERMISSION_DENIED: "see exporter.headers and exporter.endpoint",
     StatusCode.UNIMPLEMENTED: "see exporter.endpoint and exporter.compression",
 }
 

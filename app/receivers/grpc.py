@@ -11,8 +11,8 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 
 from app.core.consumer import Consumer
 from app.core.errors import Retryable
+from app.core.instance import HEADER, Instance
 from app.core.request import Signal
 from app.receivers.answers import Answer, grpc_trailers, response_protobuf
 from app.receivers.grpc_health import GrpcHealth
@@ -29,6 +30,7 @@ from app.receivers.meter import Meter
 from app.receivers.probes import Probes
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
+from app.telemetry.spans import Tracer
 
 __all__ = ["GrpcReceiver", "listen", "server_options"]
 
@@ -39,16 +41,26 @@ _METADATA_BYTES = 1 << 16
 _LARGEST = (1 << 31) - 1
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
+if TYPE_CHECKING:
+    Method = grpc.RpcMethodHandler[bytes, bytes]  # generic to the type checker alone
 
 
 class GrpcReceiver:
     """Receives OTLP/gRPC while it is entered; `consumer` gets what it receives."""
 
-    def __init__(self, settings: ServerSettings, consumer: Consumer, metrics: Metrics, health: Probes) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        consumer: Consumer,
+        metrics: Metrics,
+        health: Probes,
+        instance: Instance | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._settings = settings
         self._probes = health
         self._meter = Meter(metrics, "grpc")
-        self._handler = Handler(consumer, self._meter)
+        self._handler = Handler(consumer, self._meter, instance=instance, tracer=tracer)
         self._server: grpc.aio.Server | None = None
         self._stand_in: grpc.aio.Server | None = None
         self._closing = False
@@ -101,27 +113,23 @@ class GrpcReceiver:
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
         server = grpc.aio.server(options=server_options(self._settings))
-        server.add_generic_rpc_handlers((self._health.handlers(), *(self._service(signal) for signal in Signal)))
+        server.add_generic_rpc_handlers((_Exports(self._export), self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port)
         await server.start()
         return server
 
-    def _service(self, signal: Signal) -> grpc.GenericRpcHandler:
-        export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export(signal))
-        return grpc.method_handlers_generic_handler(signal.service, {"Export": export})
-
-    def _export(self, signal: Signal) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    def _export(self, signal: Signal, instances: str = "", traceparent: str = "") -> "Method":
         async def export(body: bytes, context: Context) -> bytes:
-            answer = await self._answer(signal, body)
+            answer = await self._answer(signal, body, instances, traceparent)
             if answer.code is not grpc.StatusCode.OK:
                 trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
                 await context.abort(answer.code, answer.message, trailers)
             return response_protobuf(answer)
 
-        return export
+        return grpc.unary_unary_rpc_method_handler(export)
 
-    async def _answer(self, signal: Signal, body: bytes) -> Answer:
+    async def _answer(self, signal: Signal, body: bytes, instances: str, traceparent: str) -> Answer:
         began = time.monotonic()
         self._inflight += 1
         code = grpc.StatusCode.CANCELLED.name
@@ -129,7 +137,7 @@ class GrpcReceiver:
             if self._closing:
                 answer = self._handler.refuse(signal, Retryable("the service is shutting down", reason="closing"))
             else:
-                answer = await self._handler.take(signal, body)
+                answer = await self._handler.take(signal, body, instances=instances, traceparent=traceparent)
             code = answer.code.name
             return answer
         finally:
@@ -138,6 +146,30 @@ class GrpcReceiver:
                 self._idle.set()
             self._meter.measured(signal, time.monotonic() - began, len(body))
             self._meter.answered(signal, code)
+
+
+class _Exports(grpc.GenericRpcHandler):
+    """The methods of all signals. `export` makes a handler; most calls need none of their own.
+
+    A call's metadata is looked at here, where gRPC has it at hand; to ask for it later costs three times as much.
+    """
+
+    def __init__(self, export: Callable[..., "Method"]) -> None:
+        self._export = export
+        self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
+        found = self._plain.get(handler_call_details.method)
+        if found is None:
+            return None
+        signal, handler = found
+        instances = traceparent = ""
+        for name, value in handler_call_details.invocation_metadata:
+            if name == HEADER:
+                instances += f"{value!s},"
+            elif name == "traceparent":
+                traceparent = str(value)
+        return self._export(signal, instances, traceparent) if instances or traceparent else handler
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 
 from app.core.consumer import Consumer
+from app.core.instance import Instance
 from app.core.request import ExportRequest, Signal
 from app.receivers.answers import TAKEN, Answer, answer_to
 from app.receivers.decode import read_protobuf
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import read_json
+from app.telemetry.logs import Sparingly
+from app.telemetry.spans import Tracer
 
 __all__ = ["Handler"]
 
@@ -20,15 +23,38 @@ _logger = logging.getLogger(__name__)
 class Handler:
     """Checks and counts requests, and passes on those that hold something."""
 
-    def __init__(self, consumer: Consumer, meter: Meter, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        meter: Meter,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        instance: Instance | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._consumer = consumer
         self._meter = meter
         self._monotonic = monotonic
+        self._instance = instance or Instance()
+        self._tracer = tracer
         self._quiet_until = float("-inf")
+        self._complaints = Sparingly(_logger, monotonic=monotonic)
 
-    async def take(self, signal: Signal, body: bytes, *, json: bool = False) -> Answer:
-        """Take one inflated request; every outcome but cancellation is an answer."""
-        items = 0
+    async def take(
+        self, signal: Signal, body: bytes, *, json: bool = False, instances: str = "", traceparent: str = ""
+    ) -> Answer:
+        """Take one inflated request; every outcome but cancellation is an answer.
+
+        Args:
+            signal: what the request holds.
+            body: the request.
+            json: it is JSON, not protobuf.
+            instances: those of this service that it has passed, as its header says.
+            traceparent: the caller's span, as its header says.
+        """
+        items, span = 0, None
+        if traceparent and self._tracer is not None:
+            span = self._tracer.receive(signal, self._meter.transport, len(body), traceparent)
         try:
             if json:
                 request = await read_json(signal, body)
@@ -36,12 +62,20 @@ class Handler:
                 request = ExportRequest(signal, body, await read_protobuf(signal, body))
             items = request.items
             if items:
+                if instances:
+                    self._instance.came_from(signal, instances)
                 await self._consumer.consume(request)
         except asyncio.CancelledError:
+            if span is not None:
+                span.end("cancelled", items=items)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told that we do not have its data
-            return self.refuse(signal, error, items)
-        return TAKEN
+            answer = self.refuse(signal, error, items)
+        else:
+            answer = TAKEN
+        if span is not None:
+            span.end(answer.reason or "taken", answer.message, items=items)
+        return answer
 
     def refuse(self, signal: Signal, error: Exception, items: int = 0) -> Answer:
         """Turn `error` into the client's answer, and count what is known of the request."""
@@ -50,6 +84,8 @@ class Handler:
             self._meter.refused(signal, answer.reason, items)
         if answer.reason == "internal":
             self._log(signal, error)
+        elif answer.reason == "loop":
+            self._complaints.error("loop", "%d %s are refused: %s", items, signal.noun, error)
         return answer
 
     def _log(self, signal: Signal, error: Exception) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.consumer import Consumer
+from app.core.instance import Instance
 from app.receivers.answers import Answer
 from app.receivers.encoding import Encoding, choose_encoding
 from app.receivers.handler import Handler
@@ -20,6 +21,7 @@ from app.receivers.meter import Meter
 from app.receivers.probes import Probes, health_routes
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
+from app.telemetry.spans import Tracer
 
 __all__ = ["HttpReceiver"]
 
@@ -27,10 +29,18 @@ __all__ = ["HttpReceiver"]
 class HttpReceiver:
     """Receives OTLP/HTTP while it is entered; `consumer` gets what it receives."""
 
-    def __init__(self, settings: ServerSettings, consumer: Consumer, metrics: Metrics, health: Probes) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        consumer: Consumer,
+        metrics: Metrics,
+        health: Probes,
+        instance: Instance | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
-        self._app = OtlpApp(limits, Handler(consumer, meter), meter, _pages(health))
+        self._app = OtlpApp(limits, Handler(consumer, meter, instance=instance, tracer=tracer), meter, _pages(health))
         self._server = HttpServer(
             self._app,
             host=settings.host,

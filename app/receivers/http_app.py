@@ -15,6 +15,7 @@ import grpc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
+from app.core.instance import HEADER
 from app.core.request import Signal
 from app.receivers.answers import TAKEN, Answer, retry_after
 from app.receivers.budget import Budget, Lease
@@ -27,6 +28,7 @@ from app.receivers.meter import Meter
 __all__ = ["Limits", "OtlpApp"]
 
 _SIGNALS: Final = {signal.path: signal for signal in Signal}
+_INSTANCES: Final = HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,11 @@ class _Gone(Exception):
 class _Head:
     """What a request's headers say."""
 
-    __slots__ = ("accept", "content_encoding", "content_type", "encoding", "length")
+    __slots__ = ("accept", "content_encoding", "content_type", "encoding", "instances", "length", "traceparent")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.content_type = self.content_encoding = self.accept = b""
+        self.instances = self.traceparent = b""
         self.length = 0
         for name, value in headers:
             if name == b"content-type":
@@ -59,6 +62,10 @@ class _Head:
                 self.length = int(value)
             elif name == b"accept":
                 self.accept = value
+            elif name == _INSTANCES:
+                self.instances += value + b","
+            elif name == b"traceparent":
+                self.traceparent = value
         self.encoding = read_content_type(self.content_type)
 
 
@@ -144,7 +151,13 @@ class OtlpApp:
                 if head.content_encoding:
                     body = await inflate_async(body, head.content_encoding.decode("latin-1"), limit, key)
                     lease.resize(len(body))
-                return await self._handler.take(signal, body, json=encoding is Encoding.JSON)
+                return await self._handler.take(
+                    signal,
+                    body,
+                    json=encoding is Encoding.JSON,
+                    instances=head.instances.decode("latin-1"),
+                    traceparent=head.traceparent.decode("latin-1"),
+                )
             finally:
                 self._meter.measured(signal, self._monotonic() - began, size)
 

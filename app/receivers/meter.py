@@ -15,7 +15,7 @@ class Meter:
 
     def __init__(self, metrics: Metrics, transport: str) -> None:
         self._metrics = metrics
-        self._transport = transport
+        self.transport = transport
         self._routes = {signal: signal.method if transport == "grpc" else signal.path for signal in Signal}
         self._seconds = {signal: metrics.request_seconds.labels(signal.value, transport) for signal in Signal}
         self._bytes = {signal: metrics.request_bytes.labels(signal.value, transport) for signal in Signal}
@@ -29,7 +29,7 @@ class Meter:
         counters = self._answers.get(key)
         if counters is None:
             counters = self._answers[key] = (
-                self._metrics.requests.labels(signal.value, self._transport, code),
+                self._metrics.requests.labels(signal.value, self.transport, code),
                 self._metrics.http_requests.labels(method, self._routes[signal], code),
             )
         for counter in counters:
@@ -43,4 +43,4 @@ class Meter:
     def refused(self, signal: Signal, reason: str, items: int) -> None:
         """Count the items of a readable request that was refused."""
         if items:
-            self._metrics.refused.labels(signal.value, self._transport, reason).inc(items)
+            self._metrics.refused.labels(signal.value, self.transport, reason).inc(items)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from app.core.request import Signal
 from app.settings.endpoint import endpoint_problem, mask_url
 from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, ServerSettings, Settings
+from app.settings.ourselves import own_port
 from app.settings.units import format_duration, format_size
 
 __all__ = ["Conflict", "conflicts"]
@@ -30,8 +31,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _ports(settings)
     yield from _queue(settings.queue, settings.server.max_request_size)
     yield from _exporter(settings.exporter)
-    if settings.tracing.enabled:
-        yield Conflict(("tracing.enabled",), "self-tracing is not available in this version; write false")
+    yield from _endpoints(settings)
     if settings.metrics.path == "/health" or settings.metrics.path.startswith("/health/"):
         yield Conflict(
             ("metrics.path",), f"{settings.metrics.path!r} is where the probes ask; write another, such as /metrics"
@@ -114,7 +114,6 @@ def _queue(queue: QueueSettings, largest: int) -> Iterator[Conflict]:
 
 
 def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
-    yield from _endpoints(exporter)
     if exporter.protocol == "grpc":
         if exporter.compression == "zstd":
             yield Conflict(
@@ -160,22 +159,33 @@ def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
         )
 
 
-def _endpoints(exporter: ExporterSettings) -> Iterator[Conflict]:
-    if exporter.protocol == "console":
-        return
-    endpoints = {"exporter.endpoint": exporter.endpoint} | {
-        f"exporter.{signal.value}_endpoint": exporter.own_endpoint(signal) for signal in Signal
-    }
-    for key, endpoint in endpoints.items():
-        if endpoint is None:
-            continue
+def _endpoints(settings: Settings) -> Iterator[Conflict]:
+    exporter, handoff = settings.exporter, settings.shutdown.handoff
+    if exporter.protocol != "console":
+        own = {f"exporter.{signal.value}_endpoint": exporter.own_endpoint(signal) for signal in Signal}
         grpc = exporter.protocol == "grpc"
-        problem = endpoint_problem(endpoint, grpc=grpc, base=key == "exporter.endpoint")
-        if problem:
-            yield Conflict(
-                (
-                    key,
-                    "exporter.protocol",
-                ),
-                f"{mask_url(endpoint)!r} {problem}",
-            )
+        yield from _endpoint(
+            settings,
+            "exporter.endpoint",
+            exporter.endpoint,
+            grpc=grpc,
+            base=True,
+            meant="the collector's address" if None in own.values() else None,
+        )
+        for key, endpoint in own.items():
+            if endpoint is not None:
+                yield from _endpoint(settings, key, endpoint, grpc=grpc, base=False, meant="the collector's address")
+    if handoff is not None:
+        yield from _endpoint(settings, "shutdown.handoff", handoff, grpc=False, base=True, meant="its siblings")
+
+
+def _endpoint(
+    settings: Settings, key: str, endpoint: str, *, grpc: bool, base: bool, meant: str | None
+) -> Iterator[Conflict]:
+    """What is wrong with an endpoint; `meant` is what to name in place of ourselves, None where it is not used."""
+    shown = repr(mask_url(endpoint))
+    if problem := endpoint_problem(endpoint, grpc=grpc, base=base):
+        keys = (key, "exporter.protocol") if key.startswith("exporter.") else (key,)
+        yield Conflict(keys, f"{shown} {problem}")
+    elif meant and (port := own_port(endpoint, settings)):
+        yield Conflict((key, port, "server.host"), f"{shown} is this service's own {port}; name {meant}")

@@ -1,14 +1,13 @@
 """Settings that are possible, and most likely not what was meant."""
 
 import os
-import socket
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from app.core.request import Signal
-from app.settings.endpoint import mask_url, split_endpoint, target
+from app.settings.endpoint import mask_url, split_endpoint
 from app.settings.model import ExporterSettings, QueueSettings, Settings
 from app.settings.units import format_duration, format_size
 
@@ -37,14 +36,13 @@ _USUAL_SECONDS = {
 }
 _GRPC_BYTES = 4 * _MiB
 _FLEETING = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"))  # noqa: S108 - named to warn of them
-_LOCAL = {"localhost", "0.0.0.0", "::", "::1", "127.0.0.1"}
 
 
 def warnings(settings: Settings) -> list[str]:
     """What is likely a mistake, each as ``key: value and why; remedy``. Looks at the disk under the queue."""
     found = list(_unusual(settings))
     if settings.exporter.protocol != "console":
-        found += _destinations(settings)
+        found += _destinations(settings.exporter)
         found += _tls(settings.exporter)
         if settings.exporter.protocol == "grpc" and settings.exporter.max_batch_bytes > _GRPC_BYTES:
             size = format_size(settings.exporter.max_batch_bytes)
@@ -72,17 +70,14 @@ def _value(settings: Settings, key: str) -> float:
     return float(value)
 
 
-def _destinations(settings: Settings) -> Iterator[str]:
-    exporter = settings.exporter
+def _destinations(exporter: ExporterSettings) -> Iterator[str]:
     own = {signal: exporter.own_endpoint(signal) for signal in Signal}
     judge = _grpc if exporter.protocol == "grpc" else _http
     if None in own.values():
         yield from judge("exporter.endpoint", exporter.endpoint, None)
-        yield from _own("exporter.endpoint", exporter.endpoint, settings)
     for signal, endpoint in own.items():
         if endpoint:
             yield from judge(f"exporter.{signal.value}_endpoint", endpoint, signal)
-            yield from _own(f"exporter.{signal.value}_endpoint", endpoint, settings)
 
 
 def _grpc(key: str, endpoint: str, _signal: Signal | None) -> Iterator[str]:
@@ -102,20 +97,6 @@ def _http(key: str, endpoint: str, signal: Signal | None) -> Iterator[str]:
         yield f"{key}: {mask_url(endpoint)!r} is a base URL, to which /v1/traces and so on are added; leave {path} out"
     if signal is not None and not path:
         yield f"{key}: {mask_url(endpoint)!r} is used as it is; add {signal.path} if the destination expects it"
-
-
-def _own(key: str, endpoint: str, settings: Settings) -> Iterator[str]:
-    own = {
-        "server.port": settings.server.port,
-        "server.grpc_port": settings.server.grpc_port,
-        "metrics.port": settings.metrics.port,
-    }
-    url = split_endpoint(endpoint)
-    port = int(target(endpoint).rpartition(":")[2])
-    here = _LOCAL | {settings.server.host.lower(), socket.gethostname().lower()}
-    for name, number in own.items():
-        if number == port and url.hostname in here:
-            yield f"{key}: {mask_url(endpoint)!r} is this service's own {name}; name the collector's address"
 
 
 def _tls(exporter: ExporterSettings) -> Iterator[str]:

@@ -22,6 +22,7 @@ _OURS = {
     "content-length",
     "content-type",
     "host",
+    "otlp-service-instance",
     "te",
     "transfer-encoding",
     "user-agent",

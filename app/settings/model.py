@@ -191,9 +191,14 @@ class QueueSettings(_Section):
 
 
 class TracingSettings(_Section):
-    """The service's own traces."""
+    """The service's own traces, which go to where traces are exported to."""
 
-    enabled: bool = Field(False, description="Must be false.")
+    enabled: bool = Field(True, description="Whether it makes them.")
+    service_name: Annotated[str, Field(min_length=1)] = Field("otlp-service", description="Its `service.name` in them.")
+    sampling_rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        1,
+        description="The share of batches that get a span, up to 1; requests get one where their client's has.",
+    )
 
 
 class LoggingSettings(_Section):
@@ -227,6 +232,9 @@ class ShutdownSettings(_Section):
 
     delay: Duration = Field(5, description="How long to go on accepting while endpoints update.")
     grace: Duration = Field(25, description="How long delivering the rest of the queue may take.")
+    handoff: str | None = Field(
+        None, description="The base URL of OTLP/HTTP where siblings take what is left then; null: it stays."
+    )
 
 
 class Settings(BaseSettings):

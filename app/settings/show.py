@@ -39,7 +39,7 @@ def _written(key: str, value: Any) -> str:
     if isinstance(value, dict):
         return json.dumps(dict.fromkeys(value, _MASK))
     if isinstance(value, str):
-        shown = mask_url(value) if key.endswith("endpoint") else value
+        shown = mask_url(value) if key.endswith(("endpoint", "handoff")) else value
         return shown if _is_plain(shown) else json.dumps(shown)
     return json.dumps(value)
 

@@ -10,6 +10,7 @@ import pytest
 from grpc import StatusCode
 
 from app.core.errors import InvalidData, NotAllowed, OtlpError, PartlyRejected, Retryable, TooLarge
+from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.exporters import Exporter, make_exporter
 from app.settings import ExporterSettings, TlsSettings
@@ -83,6 +84,18 @@ class TestRequest:
             assert backend.taken[0].body == request_.body
             assert (relay.sent > len(request_.body)) == (compression == "none")
         assert count(metrics, "OK") == 1
+
+    async def test_each_request_names_the_instances_that_it_has_passed(
+        self, backend: Backend, metrics: Metrics
+    ) -> None:
+        instance, other = Instance(), Instance()
+        async with make_exporter(settings_for(backend.grpc_endpoint), metrics, "1", instance=instance) as exporter:
+            await exporter.consume(SMALL)
+            instance.came_from(Signal.TRACES, other.name)
+            await exporter.consume(SMALL)
+            await exporter.consume(ExportRequest(Signal.LOGS, b"", 0))
+        named = [received.headers[HEADER] for received in backend.requests]
+        assert named == [instance.name, f"{instance.name},{other.name}", instance.name]
 
     async def test_user_agent_says_who_sends(self, backend: Backend, exporter: Exporter) -> None:
         await exporter.consume(SMALL)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import InvalidData, NotAllowed, OtlpError, PartlyRejected, Retryable, TooLarge
+from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.exporters import Exporter, make_exporter
 from app.settings import ExporterSettings, TlsSettings
@@ -102,6 +103,20 @@ class TestRequest:
         assert (received.wire == request_.body) == (compression == "none")
         assert received.headers.get("content-encoding") == (None if compression == "none" else compression)
         assert received.headers["content-length"] == str(len(received.wire))
+
+    async def test_each_request_names_the_instances_that_it_has_passed(
+        self, backend: Backend, metrics: Metrics
+    ) -> None:
+        instance, other = Instance(), Instance()
+        async with make_exporter(
+            ExporterSettings(endpoint=backend.http_endpoint), metrics, "1", instance=instance
+        ) as exporter:
+            await exporter.consume(SMALL)
+            instance.came_from(Signal.TRACES, other.name)
+            await exporter.consume(SMALL)
+            await exporter.consume(ExportRequest(Signal.LOGS, b"", 0))
+        named = [received.headers[HEADER] for received in backend.requests]
+        assert named == [instance.name, f"{instance.name},{other.name}", instance.name]
 
     async def test_headers_say_who_sends_what(self, backend: Backend, exporter: Exporter) -> None:
         await exporter.consume(SMALL)

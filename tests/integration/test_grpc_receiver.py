@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.core.clock import SystemClock
 from app.core.errors import NotAllowed, PartlyRejected, Retryable
+from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.health import Health
 from app.receivers.grpc import GrpcReceiver
@@ -173,6 +174,21 @@ async def test_what_the_destination_refuses_is_refused_here(channel: grpc.aio.Ch
     sink.error = NotAllowed("the token has expired")
     error = await refusal(channel, spans())
     assert (error.code(), hint(error)) == (Code.PERMISSION_DENIED, None)
+
+
+async def test_what_passed_this_instance_before_is_refused_for_good(
+    sink: Sink, metrics: Metrics, health: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    instance, other = Instance(), Instance()
+    settings = ServerSettings(host="127.0.0.1", grpc_port=0)
+    async with GrpcReceiver(settings, sink, metrics, health, instance) as receiver, connected(receiver) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
+        assert await call(spans(), timeout=10, metadata=((HEADER, other.names(Signal.TRACES)),)) == b""
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call(spans(), timeout=10, metadata=((HEADER, other.name), (HEADER, instance.names(Signal.TRACES))))
+    assert (error.value.code(), hint(error.value)) == (Code.PERMISSION_DENIED, None)
+    assert len(sink.requests) == 1
+    assert "round in circles" in caplog.text
 
 
 async def test_a_partial_success_is_told(channel: grpc.aio.Channel, sink: Sink) -> None:

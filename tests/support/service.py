@@ -50,17 +50,22 @@ class Service(Process):
             "server": {"host": "127.0.0.1", "port": self.port, "grpc_port": self.grpc_port},
             "queue": {"directory": str(directory / "queue")},
             "metrics": {"port": self.admin_port},
+            "tracing": {"enabled": False},
             "shutdown": {"delay": "0s", "grace": "10s"},
         }
-        for name, section in settings.items():
-            self.settings[name] = self.settings.get(name, {}) | dict(section)
-        config = directory / "config.yaml"
-        config.write_text(json.dumps(self.settings, indent=1))  # JSON is YAML
+        self._config = directory / "config.yaml"
+        self.configure(settings)
         super().__init__(
             (*COMMAND, "serve"),
             directory,
-            clean_environment(directory) | {"CONFIG_PATH": str(config)} | dict(environment or {}),
+            clean_environment(directory) | {"CONFIG_PATH": str(self._config)} | dict(environment or {}),
         )
+
+    def configure(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give it sections over those it has; they are in force from the next start on."""
+        for name, section in settings.items():
+            self.settings[name] = self.settings.get(name, {}) | dict(section)
+        self._config.write_text(json.dumps(self.settings, indent=1))  # JSON is YAML
 
     @property
     def http_url(self) -> str:

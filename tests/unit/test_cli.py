@@ -122,6 +122,14 @@ def test_check_tells_every_mistake(tmp_path: Path, capsys: Output) -> None:
     )
 
 
+def test_check_does_not_let_the_service_export_to_itself(capsys: Output) -> None:
+    assert main(["config", "check", "--set", "exporter.endpoint=http://localhost:8080"]) == 1
+    assert capsys.readouterr().out == (
+        "error: exporter.endpoint: 'http://localhost:8080' is this service's own server.port; "
+        "name the collector's address (command line)\n"
+    )
+
+
 def test_check_tells_what_is_likely_a_mistake_and_is_content(tmp_path: Path, capsys: Output) -> None:
     path = config(tmp_path, "queue: {storage: memory}\nexporter: {endpoint: 'http://c:4317'}\n")
     (doubt,) = warnings(load({}, {}, config=Path(path)).settings)

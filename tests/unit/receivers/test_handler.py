@@ -3,10 +3,12 @@
 import asyncio
 import logging
 
+import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.core.errors import InvalidData, PartlyRejected, Retryable
+from app.core.instance import Instance
 from app.core.request import ExportRequest, Signal
 from app.receivers.answers import TAKEN
 from app.receivers.handler import Handler
@@ -15,6 +17,7 @@ from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock
 from tests.support.payload import spans
 from tests.support.sink import Sink
+from tests.support.spans import RecordedSpan, RecordingTracer
 
 
 @pytest.fixture
@@ -33,8 +36,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def handler(sink: Sink, metrics: Metrics, clock: FakeClock) -> Handler:
-    return Handler(sink, Meter(metrics, "grpc"), clock.monotonic)
+def instance() -> Instance:
+    return Instance()
+
+
+@pytest.fixture
+def handler(sink: Sink, metrics: Metrics, clock: FakeClock, instance: Instance) -> Handler:
+    return Handler(sink, Meter(metrics, "grpc"), clock.monotonic, instance=instance)
 
 
 def refused(metrics: Metrics, reason: str) -> float | None:
@@ -118,6 +126,76 @@ async def test_a_fault_with_every_request_is_logged_once_a_second(
     await clock.advance(1)
     await handler.take(Signal.TRACES, spans(2))
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+
+
+async def test_a_request_that_passed_this_instance_before_is_refused_for_good_and_counted(
+    handler: Handler, instance: Instance, sink: Sink, metrics: Metrics
+) -> None:
+    answer = await handler.take(Signal.TRACES, spans(2), instances=f"{Instance().name},{instance.name}")
+    assert (answer.code, answer.status, answer.retryable) == (grpc.StatusCode.PERMISSION_DENIED, 403, False)
+    assert "round in circles" in answer.message
+    assert sink.requests == []
+    assert refused(metrics, "loop") == 2
+
+
+async def test_telemetry_that_goes_round_is_logged_once_in_ten_seconds(
+    handler: Handler, instance: Instance, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await handler.take(Signal.TRACES, spans(2), instances=instance.name)
+    await clock.advance(10)
+    await handler.take(Signal.TRACES, spans(2), instances=instance.name)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["2 spans are refused"] * 2
+
+
+async def test_who_is_in_front_of_this_instance_is_named_behind_it(
+    handler: Handler, instance: Instance, sink: Sink
+) -> None:
+    other = Instance()
+    assert await handler.take(Signal.TRACES, spans(), instances=other.names(Signal.TRACES)) is TAKEN
+    assert sink.items(Signal.TRACES) == 1
+    assert instance.names(Signal.TRACES) == f"{instance.name},{other.name}"
+
+
+class TestSpan:
+    """Of a request whose client's span is sampled."""
+
+    @pytest.fixture
+    def tracer(self) -> RecordingTracer:
+        return RecordingTracer("sampled")
+
+    @pytest.fixture
+    def handler(self, sink: Sink, metrics: Metrics, tracer: RecordingTracer) -> Handler:
+        return Handler(sink, Meter(metrics, "grpc"), tracer=tracer)
+
+    async def test_a_request_without_a_caller_asks_for_none(self, handler: Handler, tracer: RecordingTracer) -> None:
+        assert await handler.take(Signal.TRACES, spans()) is TAKEN
+        assert tracer.requests == []
+
+    async def test_a_request_with_a_caller_that_is_not_sampled_has_none(
+        self, handler: Handler, tracer: RecordingTracer
+    ) -> None:
+        body = spans()
+        assert await handler.take(Signal.TRACES, body, traceparent="unsampled") is TAKEN
+        assert tracer.requests == [(Signal.TRACES, "grpc", len(body), "unsampled")]
+        assert tracer.spans == []
+
+    async def test_a_request_that_is_taken(self, handler: Handler, tracer: RecordingTracer) -> None:
+        assert await handler.take(Signal.TRACES, spans(2), traceparent="sampled") is TAKEN
+        assert tracer.spans == [RecordedSpan("receive traces", "taken", "", {"items": 2})]
+
+    async def test_a_request_that_is_refused(self, handler: Handler, sink: Sink, tracer: RecordingTracer) -> None:
+        sink.error = Retryable("full", reason="queue_full")
+        await handler.take(Signal.TRACES, spans(2), traceparent="sampled")
+        assert tracer.spans == [RecordedSpan("receive traces", "queue_full", "full", {"items": 2})]
+
+    async def test_a_request_that_is_cancelled(self, handler: Handler, sink: Sink, tracer: RecordingTracer) -> None:
+        sink.hold()
+        task = asyncio.create_task(handler.take(Signal.TRACES, spans(2), traceparent="sampled"))
+        await sink.wait_for_callers(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert tracer.spans == [RecordedSpan("receive traces", "cancelled", "", {"items": 2})]
 
 
 async def test_a_request_that_is_cancelled_is_no_answer(handler: Handler, sink: Sink) -> None:

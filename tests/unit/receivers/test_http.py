@@ -5,11 +5,13 @@ import gzip
 import json
 from collections.abc import Sequence
 
+import grpc
 import pytest
 from google.rpc.status_pb2 import Status
 from starlette.types import Receive, Scope, Send
 
 from app.core.errors import InvalidData, PartlyRejected, Retryable
+from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
@@ -46,9 +48,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def app(sink: Sink, metrics: Metrics, clock: FakeClock) -> OtlpApp:
+def instance() -> Instance:
+    return Instance()
+
+
+@pytest.fixture
+def app(sink: Sink, metrics: Metrics, clock: FakeClock, instance: Instance) -> OtlpApp:
     meter = Meter(metrics, "http")
-    return OtlpApp(LIMITS, Handler(sink, meter), meter, elsewhere, clock.monotonic)
+    return OtlpApp(LIMITS, Handler(sink, meter, instance=instance), meter, elsewhere, clock.monotonic)
 
 
 def typed(*more: tuple[str, str], content_type: str = PROTOBUF) -> Sequence[tuple[str, str]]:
@@ -80,6 +87,14 @@ async def test_each_signal_has_its_path(app: OtlpApp, sink: Sink, metrics: Metri
     assert (reply.status, reply.body) == (200, b"")
     assert sink.requests == [ExportRequest(signal, body, 1)]
     assert requests(metrics, "200", signal) == 1
+
+
+async def test_what_passed_this_instance_before_is_refused(app: OtlpApp, instance: Instance, sink: Sink) -> None:
+    headers = typed((HEADER, Instance().name), (HEADER, instance.name))
+    reply = await ask(app, "/v1/traces", spans(), headers=headers)
+    assert reply.status == 403
+    assert "round in circles" in check_status(reply, grpc.StatusCode.PERMISSION_DENIED.value[0])
+    assert sink.requests == []
 
 
 async def test_every_other_path_is_handed_on(app: OtlpApp) -> None:

@@ -11,8 +11,8 @@ from app.settings import (
     RetrySettings,
     ServerSettings,
     Settings,
+    ShutdownSettings,
     TlsSettings,
-    TracingSettings,
 )
 from app.settings.check import conflicts
 
@@ -144,8 +144,50 @@ def test_a_console_has_no_endpoint() -> None:
     assert found(Settings(exporter=ExporterSettings(endpoint="", protocol="console"))) == {}
 
 
-def test_self_tracing_is_off() -> None:
-    assert "tracing.enabled" in found(Settings(tracing=TracingSettings(enabled=True)))
+@pytest.mark.parametrize(
+    ("exporter", "key", "text"),
+    [
+        (
+            {"endpoint": "http://user:hush@localhost:8080"},
+            "exporter.endpoint",
+            "'http://user:****@localhost:8080' is this service's own server.port; name the collector's address",
+        ),
+        (
+            {"endpoint": "127.0.0.1:4317", "protocol": "grpc"},
+            "exporter.endpoint",
+            "'127.0.0.1:4317' is this service's own server.grpc_port; name the collector's address",
+        ),
+        (
+            {"metrics_endpoint": "http://127.0.0.1:9090/metrics"},
+            "exporter.metrics_endpoint",
+            "'http://127.0.0.1:9090/metrics' is this service's own metrics.port; name the collector's address",
+        ),
+    ],
+)
+def test_an_endpoint_is_not_the_service_itself(exporter: dict[str, str], key: str, text: str) -> None:
+    assert found(Settings(exporter=ExporterSettings.model_validate(exporter))) == {key: text}
+
+
+def test_what_is_left_is_not_handed_off_to_the_service_itself() -> None:
+    def problem(handoff: str) -> dict[str, str]:
+        return found(Settings(shutdown=ShutdownSettings(handoff=handoff)))
+
+    assert problem("http://otlp-service:8080") == {}
+    assert problem("http://localhost:8080") == {
+        "shutdown.handoff": "'http://localhost:8080' is this service's own server.port; name its siblings"
+    }
+    assert problem("otlp-service:4317") == {
+        "shutdown.handoff": "'otlp-service:4317' has no scheme; write it as http://localhost:4318 or https://…"
+    }
+
+
+def test_an_endpoint_that_no_signal_uses_may_be_anything() -> None:
+    own = {f"{signal}_endpoint": f"http://c/v1/{signal}" for signal in ("traces", "metrics", "logs")}
+    assert found(Settings(exporter=ExporterSettings(endpoint="http://localhost:8080", **own))) == {}
+
+
+def test_what_is_printed_has_no_endpoint_that_could_be_ours() -> None:
+    assert found(Settings(exporter=ExporterSettings(endpoint="http://localhost:8080", protocol="console"))) == {}
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live"])

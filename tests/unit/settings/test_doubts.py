@@ -1,7 +1,6 @@
 """Settings that are possible, and most likely not what was meant."""
 
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,24 +56,6 @@ def test_a_sensible_configuration_raises_no_doubt() -> None:
             "exporter.logs_endpoint: 'http://c/' is used as it is; add /v1/logs if the destination expects it",
         ),
         (
-            {"endpoint": "http://localhost:8080"},
-            (
-                "exporter.endpoint: 'http://localhost:8080' is this service's own server.port; "
-                "name the collector's address"
-            ),
-        ),
-        (
-            {"endpoint": "[::1]:4317", "protocol": "grpc"},
-            "exporter.endpoint: '[::1]:4317' is this service's own server.grpc_port; name the collector's address",
-        ),
-        (
-            {"metrics_endpoint": "http://127.0.0.1:9090/metrics"},
-            (
-                "exporter.metrics_endpoint: 'http://127.0.0.1:9090/metrics' is this service's own metrics.port; "
-                "name the collector's address"
-            ),
-        ),
-        (
             {"tls": {"ca_file": "ca"}},
             "exporter.tls.ca_file: has no effect, because no endpoint begins with https://",
         ),
@@ -90,13 +71,6 @@ def test_a_sensible_configuration_raises_no_doubt() -> None:
 )
 def test_a_doubt_about_the_exporter_is_told_with_its_remedy(exporter: dict[str, Any], doubt: str) -> None:
     assert doubts(exporter=exporter) == [doubt]
-
-
-def test_the_name_of_this_machine_is_our_own_address() -> None:
-    endpoint = f"http://{socket.gethostname()}:8080"
-    assert doubts(exporter={"endpoint": endpoint}) == [
-        f"exporter.endpoint: '{endpoint}' is this service's own server.port; name the collector's address"
-    ]
 
 
 def test_one_endpoint_with_tls_is_enough_for_files_of_tls() -> None:

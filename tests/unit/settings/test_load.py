@@ -171,10 +171,10 @@ def test_an_unknown_key_on_the_command_line_is_told() -> None:
     ]
 
 
-def test_self_tracing_may_only_be_off() -> None:
-    assert not load({"tracing.enabled": "false"}, {}).settings.tracing.enabled
-    assert mistakes({"tracing.enabled": "true"}) == [
-        "tracing.enabled: self-tracing is not available in this version; write false (command line)"
+def test_a_share_of_traces_is_between_none_and_all() -> None:
+    assert load({"tracing.sampling_rate": "0.25"}, {}).settings.tracing.sampling_rate == 0.25
+    assert mistakes({"tracing.sampling_rate": "100"}) == [
+        "tracing.sampling_rate: '100' is too large; it must be at most 1 (command line)"
     ]
 
 
@@ -267,6 +267,8 @@ def test_the_production_file_has_the_guides_values() -> None:
     assert (settings.logging.level, settings.logging.format) == ("info", "json")
     assert (settings.metrics.enabled, settings.metrics.port, settings.metrics.path) == (True, 9090, "/metrics")
     assert settings.queue.directory == Path("/data/queue")
+    assert (settings.tracing.enabled, settings.tracing.service_name) == (True, "otlp-service")
+    assert settings.tracing.sampling_rate == 1.0
 
 
 @given(st.sampled_from(sorted(KEYS)), st.text() | st.from_regex(r"[0-9.e+]{1,6}[a-zA-Z]{0,3}", fullmatch=True))

@@ -10,6 +10,7 @@ SECRETS = {
     "exporter.endpoint": "http://user:hush@c:4318",
     "exporter.traces_endpoint": "http://c/v1/traces?key=hush",
     "exporter.headers": "authorization=hush,x-tenant=hush",
+    "shutdown.handoff": "http://user:hush@sibling:8080",
 }
 
 

@@ -1,0 +1,140 @@
+"""The service's own traces: what arrives behind, that it ends, and that it costs nothing when it is off."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from aiohttp import ClientSession
+
+from app.core.request import Signal
+from tests.support.backend import Backend
+from tests.support.collector import Collector, Otelcol, Rotel
+from tests.support.exchange import Http, Success
+from tests.support.items import Item
+from tests.support.load import Load, spans_request
+from tests.support.payload import one_item
+from tests.support.service import SOON, Service
+
+COLLECTORS = [
+    pytest.param(Otelcol, marks=pytest.mark.needs("otelcol"), id="OpenTelemetry Collector"),
+    pytest.param(Rotel, marks=pytest.mark.needs("rotel"), id="rotel"),
+]
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SOON_BATCHED = {"batch_timeout": "20ms", "retry": SOON}
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[Backend]:
+    async with Backend() as backend:
+        yield backend
+
+
+def traced(endpoint: str, protocol: str = "http/protobuf") -> dict[str, dict[str, object]]:
+    return {
+        "exporter": {"endpoint": endpoint, "protocol": protocol, **SOON_BATCHED},
+        "tracing": {"enabled": True, "service_name": "gateway"},
+    }
+
+
+def own(backend: Backend, name: str = "") -> list[Item]:
+    return [span for span in backend.spans() if span.service == "gateway" and str(span.name).startswith(name)]
+
+
+async def post(service: Service, signal: Signal, **headers: str) -> None:
+    kind = {"Content-Type": "application/x-protobuf"}
+    async with (
+        ClientSession() as session,
+        session.post(service.http_url + signal.path, data=one_item(signal), headers=kind | headers) as answer,
+    ):
+        assert answer.status == 200
+
+
+async def call(service: Service, body: bytes, metadata: tuple[tuple[str, str], ...]) -> None:
+    async with grpc.aio.insecure_channel(service.grpc_target) as channel:
+        export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
+        await export(body, timeout=10, metadata=metadata)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("kind", COLLECTORS)
+async def test_own_spans_are_found_behind_a_real_collector(
+    tmp_path: Path, backend: Backend, kind: type[Otelcol | Rotel], protocol: str
+) -> None:
+    async with kind(tmp_path, backend.http_endpoint) as collector:
+        resource = {"OTEL_RESOURCE_ATTRIBUTES": "k8s.pod.name=otlp-0"}
+        async with Service(tmp_path, towards(collector, protocol), resource) as service:
+            await post(service, Signal.LOGS, traceparent=CALLER)
+            await call(service, spans_request(1, 20), (("traceparent", CALLER),))
+            await backend.received(lambda b: len(own(b)) >= 4, timeout=30)
+            await service.law()
+    exported = {str(span.name): span.attributes for span in own(backend, "export")}
+    assert exported["export logs"] == {
+        "otlp.signal": "logs",
+        "otlp.items": 1,
+        "otlp.bytes": len(one_item(Signal.LOGS)),
+        "otlp.attempts": 1,
+        "otlp.outcome": "delivered",
+    }
+    assert exported["export traces"]["otlp.items"] == 20
+    received = {(str(span.name), span.attributes["otlp.transport"]) for span in own(backend, "receive")}
+    assert received == {("receive logs", "http"), ("receive traces", "grpc")}
+    assert len(backend.spans()) == 20 + len(own(backend))
+
+
+def towards(collector: Collector, protocol: str) -> dict[str, dict[str, object]]:
+    return traced(collector.grpc_url if protocol == "grpc" else collector.http_url, protocol)
+
+
+async def test_with_an_idle_client_the_number_of_spans_stays_as_it_is(tmp_path: Path, backend: Backend) -> None:
+    async with Service(tmp_path, traced(backend.http_endpoint)) as service:
+        await call(service, spans_request(1, 1), ())
+        await backend.received(lambda b: len(own(b)) == 1)
+        await asyncio.sleep(5)  # five times as long as own spans gather, and 250 times as long as batches do
+        assert len(backend.spans()) == 2
+        assert len(backend.requests) == 2
+        books = (await service.law()).books(Signal.TRACES)
+        assert (books.accepted, books.sent) == (1, 1), "own spans are not in the books"
+
+
+async def test_under_load_and_through_an_outage_the_books_are_in_balance_in_every_scrape(
+    tmp_path: Path, backend: Backend
+) -> None:
+    async with Service(tmp_path, traced(backend.http_endpoint)) as service:
+        async with Load(service.http_url, service.grpc_target, clients=2) as load:
+            await load.until_acknowledged(500)
+            backend.otherwise = Http(503)
+            await service.settled(lambda s: s.books(Signal.TRACES).queued > 1000, "it queues")
+            backend.otherwise = Success()
+            await load.until_acknowledged(len(load.acknowledged) + 500)
+            await load.stop()
+        scrape = await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
+        assert scrape.books(Signal.TRACES).sent == scrape.books(Signal.TRACES).accepted
+
+
+async def test_a_batch_that_was_tried_again_says_how_often(tmp_path: Path, backend: Backend) -> None:
+    backend.script(Http(503), Http(503))
+    async with Service(tmp_path, traced(backend.http_endpoint)) as service:
+        await post(service, Signal.LOGS)
+        await backend.received(lambda b: len(own(b)) == 1)
+    [span] = own(backend)
+    assert span.attributes["otlp.attempts"] == 3
+    assert "503" in str(span.attributes["otlp.last_failure"])
+
+
+async def test_the_last_spans_are_sent_before_the_service_ends(tmp_path: Path, backend: Backend) -> None:
+    async with Service(tmp_path, traced(backend.http_endpoint)) as service:
+        await post(service, Signal.LOGS)
+        await service.settled(lambda s: s.books(Signal.LOGS).sent == 1, "delivered")
+        assert await service.terminate() == 0
+    assert [span.name for span in own(backend)] == ["export logs"]
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_the_sdk_is_loaded_only_when_there_are_own_spans(tmp_path: Path, backend: Backend, on: bool) -> None:
+    settings = traced(backend.http_endpoint) | {"tracing": {"enabled": on}}
+    async with Service(tmp_path, settings, {"PYTHONPROFILEIMPORTTIME": "1"}) as service:
+        await post(service, Signal.LOGS, traceparent=CALLER)
+    assert ("opentelemetry.sdk.trace" in service.log) is on
