@@ -18,6 +18,7 @@ _USAGE = """\
 usage: otlp-service [serve] [--config FILE] [--set SECTION.KEY=VALUE]...
        otlp-service health [--url URL] [--timeout SECONDS]
        otlp-service config check|show [--config FILE] [--set SECTION.KEY=VALUE]...
+       otlp-service config schema
        otlp-service --version
 
 A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it to an OpenTelemetry Collector.
@@ -26,6 +27,7 @@ A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it
   health        ask the running service whether it is ready
   config check  tell every mistake, and what is likely one
   config show   tell what is in force and where each value came from, with secrets masked
+  config schema print the JSON Schema of the configuration file, for editors
 
 Exit codes: 0 fine; 1 not ready, mistakes found, or failed; 2 wrong usage, or a configuration with mistakes."""
 
@@ -80,9 +82,15 @@ def _serve(arguments: list[str]) -> int:
 
 def _config(arguments: list[str]) -> int:
     parser = _parser("config", "Look at the configuration without starting anything.")
-    parser.add_argument("what", choices=("check", "show"), help="tell its mistakes, or what is in force")
+    parser.add_argument(
+        "what",
+        choices=("check", "show", "schema"),
+        help="tell its mistakes, what is in force, or (without options) what may be written, as JSON Schema",
+    )
     options = parser.parse_args(arguments)
-    return _check(options) if options.what == "check" else _show(options)
+    if options.what == "schema" and (options.config or options.set):
+        parser.error("config schema takes no options")
+    return {"check": _check, "show": _show, "schema": _schema}[options.what](options)
 
 
 def _check(options: "Namespace") -> int:
@@ -110,6 +118,15 @@ def _show(options: "Namespace") -> int:
         print(show(_load(options)), end="")
     except SettingsError as error:
         return _refuse(error.problems)
+    return 0
+
+
+def _schema(_options: "Namespace") -> int:
+    import json
+
+    from app.settings import schema
+
+    print(json.dumps(schema(), indent=2))
     return 0
 
 

@@ -32,7 +32,7 @@ def config(directory: Path, text: str) -> str:
 def test_help_tells_the_commands_and_the_exit_codes(arguments: list[str], capsys: Output) -> None:
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    for command in ("serve", "health", "config check", "config show", "--version", "Exit codes"):
+    for command in ("serve", "health", "config check", "config show", "config schema", "--version", "Exit codes"):
         assert command in printed
 
 
@@ -98,6 +98,7 @@ def test_serve_does_not_start_without_the_files_that_it_needs(capsys: Output) ->
         ["config"],
         ["config", "chek"],
         ["config", "show", "--url", "x"],
+        ["config", "schema", "--config", "x"],
     ],
 )
 def test_wrong_usage_is_two(arguments: list[str], capsys: Output) -> None:
