@@ -20,7 +20,7 @@ from app.core.request import ExportRequest, Signal
 from app.exporters.answer import plain
 from app.exporters.canvas import Canvas, Piece, Style, cells
 from app.exporters.tree import tree_lines
-from app.exporters.values import attributes, clock_time, number, quantity, service_name, text_of
+from app.exporters.values import attributes, clock_time, exception, number, quantity, service_name, text_of
 
 __all__ = ["lines"]
 
@@ -95,14 +95,14 @@ def _value(metric: Metric, point: _Point) -> str:
     facts = [f"count={point.count}"]
     if isinstance(point, SummaryDataPoint) or point.HasField("sum"):
         facts.append(f"sum={quantity(point.sum, metric.unit)}")
-        if point.count:
+        if point.count > 1:
             facts.append(f"avg={quantity(point.sum / point.count, metric.unit)}")
     if isinstance(point, SummaryDataPoint):
         facts += [
             f"p{number(each.quantile * 100)}={quantity(each.value, metric.unit)}"
             for each in point.quantile_values[:_QUANTILES]
         ]
-    else:
+    elif point.count > 1:
         facts += [
             f"{name}={quantity(getattr(point, name), metric.unit)}" for name in ("min", "max") if point.HasField(name)
         ]
@@ -122,24 +122,33 @@ def _number(metric: Metric, point: NumberDataPoint) -> str:
 
 
 def _records(request: ExportLogsServiceRequest, canvas: Canvas) -> Iterator[str]:
-    for resource in request.resource_logs:
-        service = service_name(resource.resource)
-        for scope in resource.scope_logs:
-            for record in scope.log_records:
-                yield canvas.line(_record(record, service, canvas))
+    """In the order of their times, because services that talk to each other are read together."""
+    records = [
+        (record, service_name(resource.resource))
+        for resource in request.resource_logs
+        for scope in resource.scope_logs
+        for record in scope.log_records
+    ]
+    for record, service in sorted(records, key=lambda pair: _time(pair[0])):
+        yield canvas.line(_record(record, service, canvas))
+
+
+def _time(record: LogRecord) -> int:
+    return record.time_unix_nano or record.observed_time_unix_nano
 
 
 def _record(record: LogRecord, service: str, canvas: Canvas) -> Iterator[Piece]:
     severity = _severity(record)
     word = severity._replace(text=canvas.fit(severity.text, _WORD_WIDTH))
-    start = list(_start(record.time_unix_nano or record.observed_time_unix_nano, word, service, canvas))
+    start = list(_start(_time(record), word, service, canvas))
     event, body = plain(record.event_name, _NAME_LIMIT), plain(text_of(record.body), _BODY_LIMIT)
     trace = f"trace {record.trace_id[:_SHORT_ID].hex()}" if record.trace_id else ""
     yield from start
-    text = f"{event}: {body}" if event and body else event or body
+    text = ": ".join(filter(None, [event, body, exception(record.attributes)]))
     yield Piece(f"{text}  " if text else "")
     used = _width(start) + cells(text) + 2 + len(trace)
-    shown = list(attributes(record.attributes, canvas.width - used - 2, canvas))
+    others = [pair for pair in record.attributes if not pair.key.startswith("exception.")]
+    shown = list(attributes(others, canvas.width - used - 2, canvas))
     yield from shown
     yield Piece(f"{'  ' if shown else ''}{trace}", "dim")
 

@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from app.exporters.answer import plain
 from app.exporters.canvas import Canvas, Piece, cells
 from app.exporters.forest import Node, Trace, plant
-from app.exporters.values import attribute, attributes, clock_time, duration
+from app.exporters.values import attributes, clock_time, duration, exception
 
 __all__ = ["tree_lines"]
 
@@ -159,11 +159,8 @@ def _event(event: Span.Event, start: int, room: int, canvas: Canvas) -> Iterator
     after = event.time_unix_nano - start
     when = f"+{duration(after)} " if start and after >= 0 else ""
     yield Piece(when, "dim")
-    kind = attribute(event.attributes, "exception.type").rpartition(".")[2]  # without its package
-    message = attribute(event.attributes, "exception.message", _MESSAGE_LIMIT)
-    if kind or message:
-        text = f"{kind}: {message}" if kind and message else kind or message
-        yield Piece(canvas.fit(text, room - len(when)), "red")
+    if thrown := exception(event.attributes):
+        yield Piece(canvas.fit(thrown, room - len(when)), "red")
         return
     name = canvas.fit(plain(event.name, _NAME_LIMIT), room - len(when))
     yield Piece(f"{name}  ", "bold")

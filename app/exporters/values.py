@@ -1,6 +1,6 @@
 """Times, quantities and attribute values as people read them, each on one line and without control characters."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -14,6 +14,7 @@ __all__ = [
     "attributes",
     "clock_time",
     "duration",
+    "exception",
     "number",
     "quantity",
     "service_name",
@@ -23,6 +24,7 @@ __all__ = [
 _KEY_LIMIT = 40
 _VALUE_LIMIT = 60
 _SHORTEST_VALUE = 6
+_MESSAGE_LIMIT = 300
 _TIMES = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _SIZES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _LARGEST_PLAIN = 1e15  # above it a float has no digits after the point anyway
@@ -90,6 +92,13 @@ def text_of(value: AnyValue) -> str:
 def attribute(pairs: Iterable[KeyValue], key: str, limit: int = _VALUE_LIMIT) -> str:
     """The value of the attribute `key`, made plain; empty without one."""
     return next((plain(text_of(pair.value), limit) for pair in pairs if pair.key == key), "")
+
+
+def exception(pairs: Sequence[KeyValue]) -> str:
+    """The exception that attributes describe, as ``Type: message`` without the type's package; empty without one."""
+    kind = attribute(pairs, "exception.type").rpartition(".")[2]
+    message = attribute(pairs, "exception.message", _MESSAGE_LIMIT)
+    return f"{kind}: {message}" if kind and message else kind or message
 
 
 def service_name(resource: Resource) -> str:

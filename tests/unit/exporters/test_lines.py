@@ -89,6 +89,7 @@ class TestDataPoints:
 
     def test_show_distributions_by_what_they_know(self) -> None:
         buckets = HistogramDataPoint(count=4, sum=1.0, min=0.1, max=0.5)
+        one = HistogramDataPoint(count=1, sum=0.5, min=0.5, max=0.5)
         exponential = ExponentialHistogramDataPoint(count=4, sum=2.5)
         quantile = SummaryDataPoint.ValueAtQuantile
         summary = SummaryDataPoint(
@@ -96,12 +97,13 @@ class TestDataPoints:
         )
         assert values(
             Metric(name="a", unit="s", histogram=Histogram(data_points=[buckets])),
-            Metric(name="b", histogram=Histogram(data_points=[HistogramDataPoint(count=3)])),
+            Metric(name="b", histogram=Histogram(data_points=[HistogramDataPoint(count=3), one])),
             Metric(name="c", exponential_histogram=ExponentialHistogram(data_points=[exponential])),
             Metric(name="d", unit="s", summary=Summary(data_points=[summary, SummaryDataPoint()])),
         ) == [
             "a  count=4 sum=1s avg=250ms min=100ms max=500ms",
             "b  count=3",
+            "b  count=1 sum=0.5",
             "c  count=4 sum=2.5 avg=0.625",
             "d  count=5 sum=3.5s avg=700ms p50=600ms p99.9=1s",
             "d  count=0 sum=0s",
@@ -177,11 +179,24 @@ class TestLogRecords:
         without = LogRecord(time_unix_nano=TIME, event_name="device.broke")
         assert [line[36:] for line in record_lines(with_body, without)] == ["device.broke: it broke", "device.broke"]
 
+    def test_show_what_was_thrown_rather_than_its_attributes(self) -> None:
+        thrown = pairs(**{"exception.type": "java.net.TimeoutError", "exception.message": "slow", "user": "7"})
+        record = LogRecord(time_unix_nano=TIME, body=text("charge failed"), attributes=thrown)
+        assert [line[36:] for line in record_lines(record)] == ["charge failed: TimeoutError: slow  user=7"]
+
     def test_keep_a_long_body_and_show_no_attributes_then(self) -> None:
         long = LogRecord(time_unix_nano=TIME, body=text("word " * 60), attributes=pairs(user="7"), trace_id=TRACE)
         [line] = record_lines(long)
         assert line.count("word") == 60
         assert line.endswith("word  trace 0af76519")
+
+    def test_of_several_services_are_in_the_order_of_their_times(self) -> None:
+        def at(time: int) -> ResourceLogs:
+            return ResourceLogs(scope_logs=[ScopeLogs(log_records=[LogRecord(observed_time_unix_nano=TIME + time)])])
+
+        message = ExportLogsServiceRequest(resource_logs=[at(2 * 10**9), at(0), at(10**9)])
+        shown = lines(ExportRequest(Signal.LOGS, message.SerializeToString(), 3), Canvas())
+        assert [line[6:8] for line in shown] == ["20", "21", "22"]
 
     def test_without_anything_are_still_lines(self) -> None:
         assert record_lines(LogRecord()) == ["00:00:00.000  log     checkout"]

@@ -4,7 +4,7 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from app.exporters.canvas import Canvas, cells
-from app.exporters.values import attribute, attributes, clock_time, duration, quantity, text_of
+from app.exporters.values import attribute, attributes, clock_time, duration, exception, quantity, text_of
 
 US, MS, S = 10**3, 10**6, 10**9
 
@@ -109,6 +109,13 @@ def test_a_value_of_every_kind_is_told(value: AnyValue, written: str) -> None:
 def test_an_attribute_is_found_by_its_key_and_made_plain() -> None:
     assert attribute(pairs(a="1", b="\x1b[2J"), "b") == "?[2J"
     assert attribute(pairs(a="1"), "b") == ""
+
+
+def test_an_exception_needs_not_say_everything() -> None:
+    both = {"exception.type": "a.b.C", "exception.message": "m\nn"}
+    assert exception(pairs(**both)) == "C: m n"
+    assert [exception(pairs(**{key: value})) for key, value in both.items()] == ["C", "m n"]
+    assert exception([]) == ""
 
 
 @pytest.mark.parametrize(
