@@ -1,7 +1,9 @@
-"""The command line: serve, health, config. The only place that exits; a subcommand imports what it needs only then.
+"""The command line: serve, health, config, send. The only place that exits; a subcommand imports what it needs only
+then.
 
-Exit codes: 0 fine; 1 the answer is no (not ready, mistakes in the configuration that was to be checked, or a service
-that ended in failure); 2 the command could not be carried out (wrong usage, or a configuration with mistakes).
+Exit codes: 0 fine; 1 the answer is no (not ready, mistakes in the configuration that was to be checked, not all that
+was sent accepted, or a service that ended in failure); 2 the command could not be carried out (wrong usage, or a
+configuration with mistakes).
 """
 
 import sys
@@ -18,6 +20,8 @@ _USAGE = """\
 usage: otlp-service [serve] [--config FILE] [--set SECTION.KEY=VALUE]...
        otlp-service health [--url URL] [--timeout SECONDS]
        otlp-service config check|show [--config FILE] [--set SECTION.KEY=VALUE]...
+       otlp-service config schema
+       otlp-service send [--signal traces|metrics|logs] [--protocol grpc|http/protobuf|http/json] [--count ITEMS]...
        otlp-service --version
 
 A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it to an OpenTelemetry Collector.
@@ -26,8 +30,11 @@ A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it
   health        ask the running service whether it is ready
   config check  tell every mistake, and what is likely one
   config show   tell what is in force and where each value came from, with secrets masked
+  config schema print the JSON Schema of the configuration file, for editors
+  send          send telemetry to a service, and tell whether all of it was accepted
 
-Exit codes: 0 fine; 1 not ready, mistakes found, or failed; 2 wrong usage, or a configuration with mistakes."""
+Exit codes: 0 fine; 1 not ready, not all accepted, mistakes found, or failed; 2 wrong usage, or a configuration with
+mistakes."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         "serve": _serve,
         "health": _health,
         "config": _config,
+        "send": _send,
         "-h": _help,
         "--help": _help,
         "--version": _version,
@@ -80,9 +88,21 @@ def _serve(arguments: list[str]) -> int:
 
 def _config(arguments: list[str]) -> int:
     parser = _parser("config", "Look at the configuration without starting anything.")
-    parser.add_argument("what", choices=("check", "show"), help="tell its mistakes, or what is in force")
+    parser.add_argument(
+        "what",
+        choices=("check", "show", "schema"),
+        help="tell its mistakes, what is in force, or (without options) what may be written, as JSON Schema",
+    )
     options = parser.parse_args(arguments)
-    return _check(options) if options.what == "check" else _show(options)
+    if options.what == "schema" and (options.config or options.set):
+        parser.error("config schema takes no options")
+    return {"check": _check, "show": _show, "schema": _schema}[options.what](options)
+
+
+def _send(arguments: list[str]) -> int:
+    from app.send import main as send
+
+    return send(arguments)
 
 
 def _check(options: "Namespace") -> int:
@@ -113,6 +133,15 @@ def _show(options: "Namespace") -> int:
     return 0
 
 
+def _schema(_options: "Namespace") -> int:
+    import json
+
+    from app.settings import schema
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
 def _help(_arguments: list[str]) -> int:
     print(_USAGE)
     return 0
@@ -135,8 +164,8 @@ def _refuse(problems: list[str]) -> int:
 def _unknown(command: str) -> int:
     from difflib import get_close_matches
 
-    match = get_close_matches(command, ("serve", "health", "config"), n=1)
-    hint = f"did you mean {match[0]}?" if match else "the commands are serve, health and config"
+    match = get_close_matches(command, ("serve", "health", "config", "send"), n=1)
+    hint = f"did you mean {match[0]}?" if match else "the commands are serve, health, config and send"
     print(f"otlp-service: {command}: unknown command; {hint}", file=sys.stderr)
     return 2
 

@@ -1,7 +1,8 @@
-"""What scripts/demo runs: the service as a process with a console behind it, and a shop that sends to it."""
+"""What scripts/demo runs: the service with a console behind it, and ``otlp-service send``, which sends to it."""
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,15 +10,19 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from scripts import checkout
+from app.send.shop import LOG_RECORDS, METRICS, SPANS
 
 COMMAND = str(Path(sys.executable).with_name("otlp-service"))
 SECONDS = 30.0
 """How long any one step may take."""
+
+SENT = (("traces", "grpc", SPANS), ("metrics", "http/protobuf", METRICS), ("logs", "http/json", LOG_RECORDS))
+"""What is sent, over which protocol, and the texts by which each item of it is known."""
 
 
 class DemoError(Exception):
@@ -67,7 +72,7 @@ class Service:
     def wait_until_printed(self, texts: tuple[str, ...]) -> None:
         def missing() -> list[str]:
             printed = "".join(self._printed)
-            return [text for text in texts if text not in printed]
+            return [text for text, times in Counter(texts).items() if printed.count(text) < times]
 
         with self._news:
             self._news.wait_for(lambda: self._ended or not missing(), SECONDS)
@@ -115,6 +120,14 @@ def free_port(preferred: int) -> int:
     raise DemoError("no port is free on 127.0.0.1")
 
 
+def send(environment: Mapping[str, str], kind: str, protocol: str, endpoint: str, count: int) -> None:
+    arguments = ["--signal", kind, "--protocol", protocol, "--endpoint", endpoint, "--count", str(count)]
+    print(f"\n$ otlp-service send {' '.join(arguments)}", flush=True)
+    command = [COMMAND, "send", *arguments]
+    if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode:
+        raise DemoError("not all that was sent was accepted")
+
+
 def run(directory: Path, *, once: bool) -> None:
     http, grpc, admin = free_port(8080), free_port(4317), free_port(9090)
     environment = os.environ | {
@@ -128,13 +141,19 @@ def run(directory: Path, *, once: bool) -> None:
         "OTLP_SHUTDOWN__DELAY": "0s",
         "OTLP_TRACING__ENABLED": "false",  # what is printed is what was sent
         "TMPDIR": str(directory),
+        "COLUMNS": str(max(80, shutil.get_terminal_size((100, 24)).columns)),
     }
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        environment["FORCE_COLOR"] = "1"  # what the service prints comes to this terminal through us
     service = Service(environment)
     try:
         service.wait_until_ready()
-        checkout.send(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}")
-        service.wait_until_printed(checkout.SPANS)
-        print(f"\nAll {len(checkout.SPANS)} spans that were sent were printed. otlp-service health says:", flush=True)
+        for kind, protocol, texts in SENT:
+            endpoint = f"127.0.0.1:{grpc}" if protocol == "grpc" else f"http://127.0.0.1:{http}"
+            send(environment, kind, protocol, endpoint, len(texts))
+            service.wait_until_printed(texts)
+        total = sum(len(texts) for _, _, texts in SENT)
+        print(f"\nAll {total} items that were sent were printed. otlp-service health says:", flush=True)
         if service.health():
             raise DemoError("the service is not ready any more")
         if not once:

@@ -1,4 +1,4 @@
-"""For a terminal: a line for each span, data point and log record."""
+"""For a terminal: traces as trees, a line for each data point and log record."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from app.core.errors import InvalidData, Retryable
 from app.core.request import ExportRequest
 from app.exporters.attempts import Attempts
+from app.exporters.canvas import Style, canvas_for
 from app.exporters.lines import lines
 
 __all__ = ["ConsoleExporter"]
@@ -21,6 +22,7 @@ class ConsoleExporter:
     def __init__(self, stream: TextIO, attempts: Attempts) -> None:
         self._stream = stream
         self._attempts = attempts
+        self._services: dict[str, Style] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="console")
 
     async def __aenter__(self) -> Self:
@@ -53,7 +55,8 @@ class ConsoleExporter:
         self._attempts.end(request.signal, "OK", began)
 
     def _print(self, request: ExportRequest) -> None:
-        text = "".join(f"{line}\n" for line in lines(request))
+        canvas = canvas_for(self._stream, services=self._services)
+        text = "".join(f"{line}\n" for line in lines(request, canvas))
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         self._stream.flush()

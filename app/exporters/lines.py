@@ -1,82 +1,74 @@
-"""A request as lines for people: a span, a data point or a log record each."""
+"""A request as lines for people: traces as trees, a line for each data point and log record."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AggregationTemporality,
+    DataPointFlags,
     ExponentialHistogramDataPoint,
     HistogramDataPoint,
     Metric,
     NumberDataPoint,
     SummaryDataPoint,
 )
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from app.core.request import ExportRequest, Signal
 from app.exporters.answer import plain
+from app.exporters.canvas import Canvas, Piece, Style, cells
+from app.exporters.tree import tree_lines
+from app.exporters.values import attributes, clock_time, exception, number, quantity, service_name, text_of
 
 __all__ = ["lines"]
 
-_ATTRIBUTES_SHOWN = 6
-_VALUE_LIMIT = 40
 _NAME_LIMIT = 60
+_BODY_LIMIT = 500
+_SERVICE_WIDTH = 12
+_WORD_WIDTH = 6
+_SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+_SEVERITY_STYLES: tuple[Style, ...] = ("dim", "dim", "green", "yellow", "red", "red")
+_QUANTILES = 3
+_SHORT_ID = 4
+"""Bytes of a trace id that tell it from its neighbours."""
 
 _Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint | SummaryDataPoint
 
 
-def lines(request: ExportRequest) -> Iterator[str]:
-    """The items of `request` as one line each, without line ends; no character in them controls a terminal.
+def lines(request: ExportRequest, canvas: Canvas) -> Iterator[str]:
+    """The items of `request` as lines without line ends; no character in them controls a terminal, but for colours.
 
     Raises:
         DecodeError: the body is no request of that signal.
     """
     match request.signal:
         case Signal.TRACES:
-            return _spans(ExportTraceServiceRequest.FromString(request.body))
+            return tree_lines(ExportTraceServiceRequest.FromString(request.body), canvas)
         case Signal.METRICS:
-            return _points(ExportMetricsServiceRequest.FromString(request.body))
+            return _points(ExportMetricsServiceRequest.FromString(request.body), canvas)
         case Signal.LOGS:
-            return _records(ExportLogsServiceRequest.FromString(request.body))
+            return _records(ExportLogsServiceRequest.FromString(request.body), canvas)
 
 
-def _spans(request: ExportTraceServiceRequest) -> Iterator[str]:
-    for resource in request.resource_spans:
-        service = _service(resource.resource)
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                yield _line(span.start_time_unix_nano, "span", service, *_span(span), _trace(span.trace_id))
-
-
-def _span(span: Span) -> Iterator[str]:
-    yield plain(span.name, _NAME_LIMIT)
-    yield _duration(span.end_time_unix_nano - span.start_time_unix_nano)
-    if span.status.code == Status.STATUS_CODE_ERROR:
-        yield f"ERROR {plain(span.status.message, _NAME_LIMIT)}".rstrip()
-    elif span.status.code == Status.STATUS_CODE_OK:
-        yield "ok"
-    yield _attributes(span.attributes)
-    for event in span.events:
-        yield f"[{plain(event.name, _NAME_LIMIT)}]"
-    if span.links:
-        yield f"links={len(span.links)}"
-
-
-def _points(request: ExportMetricsServiceRequest) -> Iterator[str]:
+def _points(request: ExportMetricsServiceRequest, canvas: Canvas) -> Iterator[str]:
     for resource in request.resource_metrics:
-        service = _service(resource.resource)
+        service = service_name(resource.resource)
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                name = plain(metric.name, _NAME_LIMIT)
-                unit = plain(metric.unit, _VALUE_LIMIT)
                 for point in _points_of(metric):
-                    value = f"{_value(point)} {unit}".rstrip()
-                    yield _line(point.time_unix_nano, "metric", service, name, value, _attributes(point.attributes))
+                    yield canvas.line(_point(metric, point, service, canvas))
+
+
+def _point(metric: Metric, point: _Point, service: str, canvas: Canvas) -> Iterator[Piece]:
+    name, value = plain(metric.name, _NAME_LIMIT) or "(no name)", _value(metric, point)
+    start = list(_start(point.time_unix_nano, Piece("metric"), service, canvas))
+    yield from start
+    yield Piece(f"{name}  ", "bold")
+    yield Piece(f"{value}  ")
+    room = canvas.width - _width(start) - cells(name) - cells(value) - 4
+    yield from attributes(point.attributes, room, canvas)
 
 
 def _points_of(metric: Metric) -> Iterable[_Point]:
@@ -95,81 +87,86 @@ def _points_of(metric: Metric) -> Iterable[_Point]:
             return ()
 
 
-def _value(point: _Point) -> str:
+def _value(metric: Metric, point: _Point) -> str:
+    if point.flags & DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK:
+        return "no value"
     if isinstance(point, NumberDataPoint):
-        return str(point.as_int) if point.WhichOneof("value") == "as_int" else f"{point.as_double:g}"
-    return f"count={point.count} sum={point.sum:g}"
+        return _number(metric, point)
+    facts = [f"count={point.count}"]
+    if isinstance(point, SummaryDataPoint) or point.HasField("sum"):
+        facts.append(f"sum={quantity(point.sum, metric.unit)}")
+        if point.count > 1:
+            facts.append(f"avg={quantity(point.sum / point.count, metric.unit)}")
+    if isinstance(point, SummaryDataPoint):
+        facts += [
+            f"p{number(each.quantile * 100)}={quantity(each.value, metric.unit)}"
+            for each in point.quantile_values[:_QUANTILES]
+        ]
+    elif point.count > 1:
+        facts += [
+            f"{name}={quantity(getattr(point, name), metric.unit)}" for name in ("min", "max") if point.HasField(name)
+        ]
+    return " ".join(facts)
 
 
-def _records(request: ExportLogsServiceRequest) -> Iterator[str]:
-    for resource in request.resource_logs:
-        service = _service(resource.resource)
-        for scope in resource.scope_logs:
-            for record in scope.log_records:
-                time = record.time_unix_nano or record.observed_time_unix_nano
-                yield _line(time, "log", service, *_record(record), _trace(record.trace_id))
-
-
-def _record(record: LogRecord) -> Iterator[str]:
-    yield plain(record.severity_text, _VALUE_LIMIT) or _severity(record.severity_number)
-    yield plain(_text(record.body))
-    yield _attributes(record.attributes)
-
-
-def _severity(number: int) -> str:
-    names = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-    return names[(number - 1) // 4] if 1 <= number <= 24 else ""
-
-
-def _line(time_ns: int, kind: str, service: str, *parts: str) -> str:
-    columns = (_clock_time(time_ns), f"{kind:6}", f"{service:12}", *(part for part in parts if part))
-    return "  ".join(columns).rstrip()
-
-
-def _clock_time(time_ns: int) -> str:
-    """UTC, to the millisecond; a 64-bit number of nanoseconds is before the year 2555."""
-    seconds, rest = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S}.{rest // 10**6:03}"
-
-
-def _duration(nanoseconds: int) -> str:
-    if abs(nanoseconds) >= 10**9:
-        return f"{nanoseconds / 1e9:.2f}s"
-    return f"{nanoseconds / 1e6:.2f}ms"
-
-
-def _service(resource: Resource) -> str:
-    for attribute in resource.attributes:
-        if attribute.key == "service.name":
-            return plain(_text(attribute.value), _VALUE_LIMIT)
-    return "unknown"
-
-
-def _trace(trace_id: bytes) -> str:
-    return f"trace={trace_id[:16].hex()}" if trace_id else ""
-
-
-def _attributes(attributes: Iterable[KeyValue]) -> str:
-    pairs = [
-        f"{plain(attribute.key, _VALUE_LIMIT)}={plain(_text(attribute.value), _VALUE_LIMIT)}"
-        for attribute in attributes
-    ]
-    more = len(pairs) - _ATTRIBUTES_SHOWN
-    return " ".join(pairs[:_ATTRIBUTES_SHOWN]) + (f" (+{more})" if more > 0 else "")
-
-
-def _text(value: AnyValue) -> str:
-    kind = value.WhichOneof("value")
-    match kind:
-        case None:
-            return ""
-        case "bool_value":
-            return "true" if value.bool_value else "false"
-        case "bytes_value":
-            return value.bytes_value[:32].hex()
-        case "array_value":
-            return "[" + ", ".join(_text(item) for item in value.array_value.values[:8]) + "]"
-        case "kvlist_value":
-            return "{" + ", ".join(f"{pair.key}={_text(pair.value)}" for pair in value.kvlist_value.values[:8]) + "}"
+def _number(metric: Metric, point: NumberDataPoint) -> str:
+    match point.WhichOneof("value"):
+        case "as_int":
+            value: float = point.as_int
+        case "as_double":
+            value = point.as_double
         case _:
-            return str(getattr(value, kind))
+            return "no value"
+    delta = metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+    return f"{'+' if delta and value >= 0 else ''}{quantity(value, metric.unit)}"
+
+
+def _records(request: ExportLogsServiceRequest, canvas: Canvas) -> Iterator[str]:
+    """In the order of their times, because services that talk to each other are read together."""
+    records = [
+        (record, service_name(resource.resource))
+        for resource in request.resource_logs
+        for scope in resource.scope_logs
+        for record in scope.log_records
+    ]
+    for record, service in sorted(records, key=lambda pair: _time(pair[0])):
+        yield canvas.line(_record(record, service, canvas))
+
+
+def _time(record: LogRecord) -> int:
+    return record.time_unix_nano or record.observed_time_unix_nano
+
+
+def _record(record: LogRecord, service: str, canvas: Canvas) -> Iterator[Piece]:
+    severity = _severity(record)
+    word = severity._replace(text=canvas.fit(severity.text, _WORD_WIDTH))
+    start = list(_start(_time(record), word, service, canvas))
+    event, body = plain(record.event_name, _NAME_LIMIT), plain(text_of(record.body), _BODY_LIMIT)
+    trace = f"trace {record.trace_id[:_SHORT_ID].hex()}" if record.trace_id else ""
+    yield from start
+    text = ": ".join(filter(None, [event, body, exception(record.attributes)]))
+    yield Piece(f"{text}  " if text else "")
+    used = _width(start) + cells(text) + 2 + len(trace)
+    others = [pair for pair in record.attributes if not pair.key.startswith("exception.")]
+    shown = list(attributes(others, canvas.width - used - 2, canvas))
+    yield from shown
+    yield Piece(f"{'  ' if shown else ''}{trace}", "dim")
+
+
+def _severity(record: LogRecord) -> Piece:
+    """The text if it is short, otherwise what its number stands for."""
+    text = plain(record.severity_text, _NAME_LIMIT)
+    if not 1 <= record.severity_number <= 24:
+        return Piece(text or "log")
+    level = (record.severity_number - 1) // 4
+    return Piece(text if 0 < cells(text) <= _WORD_WIDTH else _SEVERITIES[level], _SEVERITY_STYLES[level])
+
+
+def _start(time_ns: int, word: Piece, service: str, canvas: Canvas) -> Iterator[Piece]:
+    yield Piece(clock_time(time_ns), "dim")
+    yield Piece(f"  {word.text}{' ' * (_WORD_WIDTH - cells(word.text))}  ", word.style)
+    yield Piece(f"{service}{' ' * max(0, _SERVICE_WIDTH - cells(service))}  ", canvas.service(service))
+
+
+def _width(pieces: Iterable[Piece]) -> int:
+    return sum(cells(piece.text) for piece in pieces)

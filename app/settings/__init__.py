@@ -17,6 +17,7 @@ from app.settings.model import (
     TlsSettings,
     TracingSettings,
 )
+from app.settings.schema import schema
 from app.settings.show import show
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "TracingSettings",
     "check_files",
     "load",
+    "schema",
     "show",
     "warnings",
 ]

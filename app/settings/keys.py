@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from app.settings.model import Settings
@@ -41,6 +41,29 @@ class Key:
     @property
     def may_be_null(self) -> bool:
         return NoneType in get_args(self.info.annotation)
+
+    @property
+    def kind(self) -> Any:
+        """The type of a value that is not null: a class, a `Literal` or a ``dict[…]``."""
+        annotation = self._annotation
+        return getattr(annotation, "__origin__", annotation) if self.may_be_null else annotation
+
+    @property
+    def metadata(self) -> list[Any]:
+        """What the annotation says beyond the type: parsers and bounds."""
+        inner = getattr(self._annotation, "__metadata__", ())
+        bounds = [bound for item in inner if isinstance(item, FieldInfo) for bound in item.metadata]
+        return [*self.info.metadata, *inner, *bounds]
+
+    @property
+    def parsers(self) -> list[Any]:
+        """The functions that read its text."""
+        return [item.func for item in self.metadata if isinstance(item, BeforeValidator)]
+
+    @property
+    def _annotation(self) -> Any:
+        alternatives = get_args(self.info.annotation) if self.may_be_null else ()
+        return next((kind for kind in alternatives if kind is not NoneType), self.info.annotation)
 
 
 def _walk(model: type[BaseModel], prefix: str) -> tuple[dict[str, Key], dict[str, type[BaseModel]]]:

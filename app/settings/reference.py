@@ -5,11 +5,9 @@ import re
 import sys
 from functools import reduce
 from pathlib import Path
-from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge
-from pydantic import BeforeValidator
 
 from app.settings.environment import STANDARD, STANDARD_PREFIX
 from app.settings.keys import KEYS, SECTIONS, Key, variable
@@ -49,20 +47,16 @@ def _variables() -> str:
 
 
 def _takes(key: Key) -> str:
-    alternatives = get_args(key.info.annotation) if key.may_be_null else ()
-    annotation = next((kind for kind in alternatives if kind is not NoneType), key.info.annotation)
-    metadata = [*key.info.metadata, *getattr(annotation, "__metadata__", ())]
-    parsers = [item.func for item in metadata if isinstance(item, BeforeValidator)]
-    plain = getattr(annotation, "__origin__", annotation) if key.may_be_null else annotation
-    if parse_duration in parsers:
+    if parse_duration in key.parsers:
         name = "duration"
-    elif parse_size in parsers:
+    elif parse_size in key.parsers:
         name = "size"
-    elif get_origin(plain) is Literal:
-        name = ", ".join(f"`{choice}`" for choice in get_args(plain))
+    elif get_origin(key.kind) is Literal:
+        name = ", ".join(f"`{choice}`" for choice in get_args(key.kind))
     else:
-        least = [f" from {item.ge:g}" for item in metadata if isinstance(item, Ge) and isinstance(item.ge, int | float)]
-        name = "".join([_PLAIN[str(get_origin(plain) or plain)], *least])
+        bounds = [item.ge for item in key.metadata if isinstance(item, Ge)]
+        least = [f" from {bound:g}" for bound in bounds if isinstance(bound, int | float)]
+        name = "".join([_PLAIN[str(get_origin(key.kind) or key.kind)], *least])
     return f"{name}, or null" if key.may_be_null else name
 
 

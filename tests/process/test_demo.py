@@ -45,13 +45,15 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-async def test_the_demo_shows_every_span_and_ends_well(tmp_path: Path) -> None:
+async def test_the_demo_shows_everything_that_it_sends_and_ends_well(tmp_path: Path) -> None:
     with demo(tmp_path, "--once") as process:
         assert await process.wait(60) == 0, process.log
         assert not processes_of(tmp_path)
-    assert "All 10 spans that were sent were printed." in process.output
+    assert "10 spans sent over grpc to 127.0.0.1:" in process.output
+    assert "9 spans, 3 services, 812ms, 2 errors" in process.output
+    assert "All 29 items that were sent were printed." in process.output
     assert "ready: 127.0.0.1:" in process.output
-    assert "10 items accepted, 0 recovered, 10 delivered, 0 dropped, 0 left on disk" in process.log
+    assert "29 items accepted, 0 recovered, 29 delivered, 0 dropped, 0 left on disk" in process.log
     assert not left_behind(tmp_path)
 
 

@@ -32,7 +32,16 @@ def config(directory: Path, text: str) -> str:
 def test_help_tells_the_commands_and_the_exit_codes(arguments: list[str], capsys: Output) -> None:
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    for command in ("serve", "health", "config check", "config show", "--version", "Exit codes"):
+    for command in (
+        "serve",
+        "health",
+        "config check",
+        "config show",
+        "config schema",
+        "send",
+        "--version",
+        "Exit codes",
+    ):
         assert command in printed
 
 
@@ -47,7 +56,7 @@ def test_the_version_is_that_of_the_distribution(capsys: Output) -> None:
         ("serv", "did you mean serve?"),
         ("confg", "did you mean config?"),
         ("healthz", "did you mean health?"),
-        ("fly", "the commands are serve, health and config"),
+        ("fly", "the commands are serve, health, config and send"),
     ],
 )
 def test_an_unknown_command_is_told_with_what_was_probably_meant(command: str, hint: str, capsys: Output) -> None:
@@ -98,6 +107,7 @@ def test_serve_does_not_start_without_the_files_that_it_needs(capsys: Output) ->
         ["config"],
         ["config", "chek"],
         ["config", "show", "--url", "x"],
+        ["config", "schema", "--config", "x"],
     ],
 )
 def test_wrong_usage_is_two(arguments: list[str], capsys: Output) -> None:

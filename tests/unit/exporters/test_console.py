@@ -24,6 +24,11 @@ class FullStream(io.StringIO):
         raise OSError(errno.ENOSPC, f"no room for {len(text)} characters")
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 class StalledStream(io.StringIO):
     """Takes nothing before it is released, as a pipe that nobody reads."""
 
@@ -58,13 +63,33 @@ def count(metrics: Metrics, code: str) -> float | None:
     return metrics.registry.get_sample_value("otlp_exporter_requests_total", {"signal": "traces", "code": code})
 
 
-async def test_every_item_is_a_line(attempts: Attempts, metrics: Metrics) -> None:
+async def test_every_item_is_a_line_under_that_of_its_trace(attempts: Attempts, metrics: Metrics) -> None:
     stream = io.StringIO()
     async with ConsoleExporter(stream, attempts) as exporter:
         await exporter.consume(named("first", "second"))
         await exporter.consume(named("third"))
-    assert [line.split()[3] for line in stream.getvalue().splitlines()] == ["first", "second", "third"]
+    words = [line.split()[:2] for line in stream.getvalue().splitlines()]
+    assert [first if second != "trace" else second for first, second in words] == [
+        "trace",
+        "first",
+        "second",
+        "trace",
+        "third",
+    ]
     assert count(metrics, "OK") == 2
+
+
+async def test_only_a_terminal_gets_colours(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    printed = []
+    for stream in (io.StringIO(), Terminal()):
+        async with ConsoleExporter(stream, attempts) as exporter:
+            await exporter.consume(named("first"))
+        printed.append(stream.getvalue())
+    assert "\x1b[" not in printed[0]
+    assert "\x1b[1mfirst\x1b[0m" in printed[1]
 
 
 async def test_what_the_stream_cannot_encode_is_escaped(attempts: Attempts) -> None:
