@@ -54,9 +54,13 @@ async def test_a_full_queue_is_an_honest_later_and_drains_when_the_collector_is_
             await load.until_answers("503", 5)
             await load.until_answers("UNAVAILABLE", 5)
             scrape = await service.law()
-            status, body = await service.ask("/health/ready")
-            assert status == 200, "full is not unready"
-            assert "clients are told to come back" in body
+
+            async def noted() -> bool:
+                status, body = await service.ask("/health/ready")
+                assert status == 200, "full is not unready"
+                return "clients are told to come back" in body
+
+            await service.until(noted, "the note about the full queue")
             async with backend:
                 await load.until_acknowledged(len(load.acknowledged) + 20_000)
                 await load.stop()
