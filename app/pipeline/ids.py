@@ -44,10 +44,12 @@ _REQUESTS: Final = {
 def has_wrong_ids(signal: Signal, body: bytes, start: int, end: int) -> bool:
     """Whether the request from `start` to `end` holds an id that is neither empty nor as long as its kind.
 
-    Raises:
-        ValueError: it is no valid protobuf.
+    What is no valid protobuf counts as such: it is refused as certainly.
     """
-    return _wrong(_REQUESTS[signal], body, start, end)
+    try:
+        return _wrong(_REQUESTS[signal], body, start, end)
+    except ValueError:
+        return True
 
 
 def _wrong(ids: _Ids, body: bytes, start: int, end: int) -> bool:

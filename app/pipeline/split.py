@@ -15,7 +15,10 @@ from typing import Final
 from app.core.request import ExportRequest, Signal
 from app.core.wire import fields, varint
 
-__all__ = ["count", "split"]
+__all__ = ["count", "is_divisible", "split"]
+
+_MOST_REPEATED = 8
+"""The parts of a request together have at most so many times its bytes: a resource may be larger than all its spans."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +71,20 @@ def split(request: ExportRequest, max_bytes: int) -> Iterator[ExportRequest]:
     level, body = _REQUESTS[request.signal], request.body
     for part, items in _packed(_pieces(level, body, 0, len(body), max_bytes), max_bytes):
         yield ExportRequest(request.signal, part, items)
+
+
+def is_divisible(request: ExportRequest, max_bytes: int) -> bool:
+    """Whether to cut `request` is of use: there is more than one part, and what they repeat keeps within bounds."""
+    parts = size = 0
+    try:
+        for part in split(request, max_bytes):
+            parts += 1
+            size += len(part.body)
+            if size > _MOST_REPEATED * len(request.body):
+                return False
+    except ValueError:  # what is not valid protobuf, whoever let it in, is sent as it is
+        return False
+    return parts > 1
 
 
 def _packed(pieces: Iterator[_Piece], room: int) -> Iterator[_Piece]:

@@ -5,7 +5,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.core.request import ExportRequest, Signal
-from app.pipeline.split import count, split
+from app.pipeline.split import count, is_divisible, split
 from tests.support.load import identities, spans_request
 from tests.support.payload import one_item
 
@@ -76,3 +76,16 @@ def test_items_are_counted(signal: Signal) -> None:
 def test_what_is_not_protobuf_is_an_error() -> None:
     with pytest.raises(ValueError, match="cut short"):
         list(split(ExportRequest(Signal.TRACES, b"\x0a", 1), 10))
+
+
+def test_what_cannot_be_cut_with_profit_is_not_divisible() -> None:
+    many = ExportRequest(Signal.TRACES, spans_request(1, 100), 100)
+    assert is_divisible(many, 1000)
+    assert not is_divisible(many, len(many.body))
+    assert not is_divisible(ExportRequest(Signal.TRACES, b"\x0a", 1), 10)
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="k" * 10_000)
+    for _ in range(100):
+        resource.scope_spans.add().spans.add(name="a")
+    assert not is_divisible(ExportRequest(Signal.TRACES, request.SerializeToString(), 100), 10_050)
