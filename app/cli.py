@@ -1,4 +1,6 @@
-"""The command line: serve, health, config. The only place that exits; a subcommand imports what it needs only then.
+"""The command line: serve, health, config, queue. The only place that exits.
+
+A subcommand imports what it needs only then.
 
 Exit codes: 0 fine; 1 the answer is no (not ready, mistakes in the configuration that was to be checked, or a service
 that ended in failure); 2 the command could not be carried out (wrong usage, or a configuration with mistakes).
@@ -18,6 +20,8 @@ _USAGE = """\
 usage: otlp-service [serve] [--config FILE] [--set SECTION.KEY=VALUE]...
        otlp-service health [--url URL] [--timeout SECONDS]
        otlp-service config check|show [--config FILE] [--set SECTION.KEY=VALUE]...
+       otlp-service queue status [--url URL | --directory DIR] [--json]
+       otlp-service queue dead list|show|replay|purge [--url URL | --directory DIR] [--json] ...
        otlp-service --version
 
 A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it to an OpenTelemetry Collector.
@@ -26,6 +30,8 @@ A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it
   health        ask the running service whether it is ready
   config check  tell every mistake, and what is likely one
   config show   tell what is in force and where each value came from, with secrets masked
+  queue status  tell how full the queue is
+  queue dead    tell what the destination refused for good, and send it again or delete it
 
 Exit codes: 0 fine; 1 not ready, mistakes found, or failed; 2 wrong usage, or a configuration with mistakes."""
 
@@ -42,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         "serve": _serve,
         "health": _health,
         "config": _config,
+        "queue": _queue,
         "-h": _help,
         "--help": _help,
         "--version": _version,
@@ -83,6 +90,18 @@ def _config(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("check", "show"), help="tell its mistakes, or what is in force")
     options = parser.parse_args(arguments)
     return _check(options) if options.what == "check" else _show(options)
+
+
+def _queue(arguments: list[str]) -> int:
+    from app.queue_command import main as queue
+    from app.settings import SettingsError
+
+    try:
+        code, text = queue(arguments, _configurable, _load)
+    except SettingsError as error:
+        return _refuse(error.problems)
+    print(text, file=sys.stderr if code else sys.stdout)
+    return code
 
 
 def _check(options: "Namespace") -> int:
@@ -135,8 +154,8 @@ def _refuse(problems: list[str]) -> int:
 def _unknown(command: str) -> int:
     from difflib import get_close_matches
 
-    match = get_close_matches(command, ("serve", "health", "config"), n=1)
-    hint = f"did you mean {match[0]}?" if match else "the commands are serve, health and config"
+    match = get_close_matches(command, ("serve", "health", "config", "queue"), n=1)
+    hint = f"did you mean {match[0]}?" if match else "the commands are serve, health, config and queue"
     print(f"otlp-service: {command}: unknown command; {hint}", file=sys.stderr)
     return 2
 
@@ -145,6 +164,12 @@ def _parser(command: str, description: str) -> "ArgumentParser":
     from argparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"otlp-service {command}", description=description, allow_abbrev=False)
+    _configurable(parser)
+    return parser
+
+
+def _configurable(parser: "ArgumentParser") -> None:
+    """Add the options by which `_load` finds the configuration."""
     parser.add_argument("--config", metavar="FILE", help="the configuration file, in place of CONFIG_PATH")
     parser.add_argument(
         "--set",
@@ -154,7 +179,6 @@ def _parser(command: str, description: str) -> "ArgumentParser":
         type=_assignment,
         help="set one key, over the environment and the file; may be repeated",
     )
-    return parser
 
 
 def _assignment(text: str) -> tuple[str, str]:

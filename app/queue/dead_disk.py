@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from app.core.errors import Retryable
 from app.core.request import ExportRequest, Signal
@@ -14,6 +14,9 @@ from app.queue.record import DamagedRecord, unpack
 from app.queue.store import Store
 
 __all__ = ["DiskDead"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _LETTERS_AT_ONCE = 500
@@ -57,10 +60,10 @@ class DiskDead:
         return self._letters[signal]
 
     async def find(self, selection: Selection = EVERYTHING, *, after: int = 0, limit: int = 1000) -> list[DeadLetter]:
-        return await self._in_thread(selection, after, limit)
+        return await self._in_thread(self._find, selection, after, limit)
 
     async def read(self, sequence: int) -> ExportRequest | None:
-        found = await self._in_thread(Selection(frozenset({sequence})), 0, 1)
+        found = await self._in_thread(self._find, Selection(frozenset({sequence})), 0, 1)
         return await self._request(found[0]) if found else None
 
     async def replay(self, selection: Selection) -> Moved:
@@ -102,8 +105,7 @@ class DiskDead:
         return True
 
     async def _request(self, letter: DeadLetter) -> ExportRequest | None:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._reader, self._store.dead_record, letter.signal, letter.sequence)
+        found = await self._in_thread(self._store.dead_record, letter.signal, letter.sequence)
         if found is None:
             return None
         record = unpack(letter.signal, memoryview(found))
@@ -113,7 +115,7 @@ class DiskDead:
         """The letters that are there now, few enough at a time to be moved in one commit."""
         await self._moves.committed()
         last, after = self._moves.last_sequence, 0
-        while found := await self._in_thread(selection, after, _LETTERS_AT_ONCE):
+        while found := await self._in_thread(self._find, selection, after, _LETTERS_AT_ONCE):
             chunk: list[DeadLetter] = []
             size = 0
             for letter in found:
@@ -126,8 +128,12 @@ class DiskDead:
             yield chunk
             after = chunk[-1].sequence
 
-    async def _in_thread(self, selection: Selection, after: int, limit: int) -> list[DeadLetter]:
-        return await asyncio.get_running_loop().run_in_executor(self._reader, self._find, selection, after, limit)
+    async def _in_thread(self, function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
+        except RuntimeError as error:  # it takes no more work
+            raise Retryable("the queue is closed", reason="closing") from error
+        return await running
 
     def _find(self, selection: Selection, after: int, limit: int) -> list[DeadLetter]:
         signals = Signal if selection.signal is None else (selection.signal,)

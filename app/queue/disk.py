@@ -98,7 +98,7 @@ class DiskQueue:
         for signal, tally in found.dead.items():
             self._metrics.recovered.labels(signal.value).inc(tally.items)
             self._dead.arrive(signal, tally.items, tally.letters)
-            _log.warning("%d %s are dead letters; see otlp-service queue dead list", tally.items, signal.noun)
+            _log.info("%d %s are dead letters; see otlp-service queue dead list", tally.items, signal.noun)
         for signal, items in found.items.items():
             self._metrics.recovered.labels(signal.value).inc(items)
             if items:

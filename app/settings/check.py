@@ -32,10 +32,11 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _exporter(settings.exporter)
     if settings.tracing.enabled:
         yield Conflict(("tracing.enabled",), "self-tracing is not available in this version; write false")
-    if settings.metrics.path == "/health" or settings.metrics.path.startswith("/health/"):
-        yield Conflict(
-            ("metrics.path",), f"{settings.metrics.path!r} is where the probes ask; write another, such as /metrics"
-        )
+    for taken, asker in (("/health", "the probes ask"), ("/queue", "otlp-service queue asks")):
+        if settings.metrics.path == taken or settings.metrics.path.startswith(f"{taken}/"):
+            yield Conflict(
+                ("metrics.path",), f"{settings.metrics.path!r} is where {asker}; write another, such as /metrics"
+            )
 
 
 def _server(server: ServerSettings) -> Iterator[Conflict]:

@@ -32,7 +32,16 @@ def config(directory: Path, text: str) -> str:
 def test_help_tells_the_commands_and_the_exit_codes(arguments: list[str], capsys: Output) -> None:
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    for command in ("serve", "health", "config check", "config show", "--version", "Exit codes"):
+    for command in (
+        "serve",
+        "health",
+        "config check",
+        "config show",
+        "queue status",
+        "queue dead",
+        "--version",
+        "Exit codes",
+    ):
         assert command in printed
 
 
@@ -47,7 +56,8 @@ def test_the_version_is_that_of_the_distribution(capsys: Output) -> None:
         ("serv", "did you mean serve?"),
         ("confg", "did you mean config?"),
         ("healthz", "did you mean health?"),
-        ("fly", "the commands are serve, health and config"),
+        ("fly", "the commands are serve, health, config and queue"),
+        ("queu", "did you mean queue?"),
     ],
 )
 def test_an_unknown_command_is_told_with_what_was_probably_meant(command: str, hint: str, capsys: Output) -> None:

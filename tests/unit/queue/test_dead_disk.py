@@ -52,6 +52,7 @@ async def test_dead_letters_are_recovered_as_such(
         before = await bury(queue, b"a", b"b")
         await keep(queue, b"waits", 5)
         used = queue.used_bytes
+    caplog.set_level("INFO")
     async with make_disk(on=LmdbStore(tmp_path / "queue", RESERVE_BYTES + 64 * MIB)) as queue:
         assert (queue.items(TRACES), queue.dead.items(TRACES), queue.dead.letters(TRACES)) == (5, 2, 2)
         assert total(metrics, "otlp_queue_recovered_items_total", signal="traces") == 7

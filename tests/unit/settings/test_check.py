@@ -148,7 +148,7 @@ def test_self_tracing_is_off() -> None:
     assert "tracing.enabled" in found(Settings(tracing=TracingSettings(enabled=True)))
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live"])
-def test_metrics_do_not_take_the_place_of_the_probes(path: str) -> None:
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/queue", "/queue/dead"])
+def test_metrics_do_not_take_the_place_of_what_else_is_asked_there(path: str) -> None:
     assert "metrics.path" in found(Settings(metrics=MetricsSettings(path=path)))
     assert found(Settings(metrics=MetricsSettings(path="/healthy"))) == {}
