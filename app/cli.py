@@ -1,5 +1,6 @@
-"""The command line: serve, health, config, send. The only place that exits; a subcommand imports what it needs only
-then.
+"""The command line: serve, health, config, queue, send. The only place that exits.
+
+A subcommand imports what it needs only then.
 
 Exit codes: 0 fine; 1 the answer is no (not ready, mistakes in the configuration that was to be checked, not all that
 was sent accepted, or a service that ended in failure); 2 the command could not be carried out (wrong usage, or a
@@ -22,6 +23,8 @@ usage: otlp-service [serve] [--config FILE] [--set SECTION.KEY=VALUE]...
        otlp-service config check|show [--config FILE] [--set SECTION.KEY=VALUE]...
        otlp-service config schema
        otlp-service send [--signal traces|metrics|logs] [--protocol grpc|http/protobuf|http/json] [--count ITEMS]...
+       otlp-service queue status [--url URL | --directory DIR] [--json]
+       otlp-service queue dead list|show|replay|purge [--url URL | --directory DIR] [--json] ...
        otlp-service --version
 
 A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it to an OpenTelemetry Collector.
@@ -32,6 +35,8 @@ A durable OTLP gateway: it acknowledges what it has safely kept, and delivers it
   config show   tell what is in force and where each value came from, with secrets masked
   config schema print the JSON Schema of the configuration file, for editors
   send          send telemetry to a service, and tell whether all of it was accepted
+  queue status  tell how full the queue is
+  queue dead    tell what the destination refused for good, and send it again or delete it
 
 Exit codes: 0 fine; 1 not ready, not all accepted, mistakes found, or failed; 2 wrong usage, or a configuration with
 mistakes."""
@@ -50,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         "health": _health,
         "config": _config,
         "send": _send,
+        "queue": _queue,
         "-h": _help,
         "--help": _help,
         "--version": _version,
@@ -103,6 +109,18 @@ def _send(arguments: list[str]) -> int:
     from app.send import main as send
 
     return send(arguments)
+
+
+def _queue(arguments: list[str]) -> int:
+    from app.queue_command import main as queue
+    from app.settings import SettingsError
+
+    try:
+        code, text = queue(arguments, _configurable, _load)
+    except SettingsError as error:
+        return _refuse(error.problems)
+    print(text, file=sys.stderr if code else sys.stdout)
+    return code
 
 
 def _check(options: "Namespace") -> int:
@@ -164,8 +182,9 @@ def _refuse(problems: list[str]) -> int:
 def _unknown(command: str) -> int:
     from difflib import get_close_matches
 
-    match = get_close_matches(command, ("serve", "health", "config", "send"), n=1)
-    hint = f"did you mean {match[0]}?" if match else "the commands are serve, health, config and send"
+    commands = ("serve", "health", "config", "queue", "send")
+    match = get_close_matches(command, commands, n=1)
+    hint = f"did you mean {match[0]}?" if match else f"the commands are {', '.join(commands[:-1])} and {commands[-1]}"
     print(f"otlp-service: {command}: unknown command; {hint}", file=sys.stderr)
     return 2
 
@@ -174,6 +193,12 @@ def _parser(command: str, description: str) -> "ArgumentParser":
     from argparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"otlp-service {command}", description=description, allow_abbrev=False)
+    _configurable(parser)
+    return parser
+
+
+def _configurable(parser: "ArgumentParser") -> None:
+    """Add the options by which `_load` finds the configuration."""
     parser.add_argument("--config", metavar="FILE", help="the configuration file, in place of CONFIG_PATH")
     parser.add_argument(
         "--set",
@@ -183,7 +208,6 @@ def _parser(command: str, description: str) -> "ArgumentParser":
         type=_assignment,
         help="set one key, over the environment and the file; may be repeated",
     )
-    return parser
 
 
 def _assignment(text: str) -> tuple[str, str]:

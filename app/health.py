@@ -10,10 +10,13 @@ from enum import Enum
 
 from app.core.clock import Clock
 
-__all__ = ["QUEUE", "Component", "Health"]
+__all__ = ["DEAD_LETTERS", "QUEUE", "Component", "Health"]
 
 QUEUE = "queue"
 """The note about a full queue, the only one that can make the service unready."""
+
+DEAD_LETTERS = "dead letters"
+"""The note about what the destination refused for good."""
 
 
 class Phase(Enum):

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 
-__all__ = ["address_file", "main", "read_address", "remove_address", "write_address"]
+__all__ = ["address_file", "main", "reachable", "read_address", "remove_address", "write_address"]
 
 _TIMEOUT = 2.5  # Docker gives up after three seconds, the interpreter's start included
 _PATH = "/health/ready"
@@ -105,6 +105,11 @@ def read_address() -> tuple[str, int] | None:
     return (host, int(port)) if _is_port(port) else None
 
 
+def reachable(host: str) -> str:
+    """An address at which a server can be reached that listens on `host`."""
+    return _WILDCARDS.get(host, host)
+
+
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and 0 < int(text) < 65536
 
@@ -114,7 +119,7 @@ def _left_address() -> tuple[str, int]:
     if address is None:
         raise _NotReadyError(f"no address in {address_file()}; is `otlp-service serve` running?")
     host, port = address
-    return _WILDCARDS.get(host, host), port
+    return reachable(host), port
 
 
 def _options(arguments: list[str]) -> tuple[str, float]:

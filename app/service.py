@@ -17,7 +17,7 @@ import uvloop
 from prometheus_client.core import Metric
 
 from app import probe
-from app.admin import AdminServer
+from app.admin import AdminServer, queue_routes
 from app.core.clock import Clock, SystemClock
 from app.core.consumer import Consumer
 from app.core.errors import Retryable
@@ -25,13 +25,13 @@ from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.handoff import hand_off
-from app.health import QUEUE, Health
+from app.health import DEAD_LETTERS, QUEUE, Health
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
 from app.pipeline.tracing import TracedAttempts, TracedBatches
-from app.queue import DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
+from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
 from app.settings import Loaded, QueueSettings, Settings, warnings
@@ -88,7 +88,7 @@ class Service:
             # Each is entered after what it hands its work to, and left before it. The admin port comes first and
             # goes last, so that health can be asked while the queue is recovered and while it is drained.
             admin = await lifetimes.enter_async_context(
-                AdminServer(settings.metrics, settings.server.host, metrics, health)
+                AdminServer(settings.metrics, settings.server.host, metrics, health, [queue_routes(self._desk())])
             )
             queue = await lifetimes.enter_async_context(self.queue)
             self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
@@ -146,6 +146,14 @@ class Service:
         return await lifetimes.enter_async_context(
             SelfTracing(self._settings.tracing, self.version, self.instance.name, destination, self._clock)
         )
+
+    def _desk(self) -> Desk:
+        """Make what answers for the queue on the admin port."""
+
+        def purged(signal: Signal, items: int) -> None:
+            self.metrics.dropped.labels(signal.value, "purged").inc(items)
+
+        return Desk(self.queue, self._clock, self._settings.queue.storage, purged)
 
     def _tell_the_probe(self, lifetimes: AsyncExitStack, port: int) -> None:
         """Leave the admin port's address for `otlp-service health`; kubelets do without it."""
@@ -236,6 +244,8 @@ class Service:
                 disk.beat()
             for signal, retry in retries.items():
                 self.health.note(f"export of {signal.value}", retry.trouble)
+            dead = sum(self.queue.dead.items(signal) for signal in Signal)
+            self.health.note(DEAD_LETTERS, f"{dead} items; see otlp-service queue dead list" if dead else None)
             self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
@@ -243,11 +253,12 @@ class Service:
         """Return what became of every item so far; the figures add up as the metrics do."""
         metrics, handed_off = self.metrics, self._handed_off
         siblings = "" if self._settings.shutdown.handoff is None else f"{handed_off} handed off, "
+        dead = sum(self.queue.dead.items(signal) for signal in Signal)
         where = "on disk" if self._settings.queue.storage == "disk" else "lost with the memory they were in"
         return (
             f"{metrics.total(metrics.accepted)} items accepted, {metrics.total(metrics.recovered)} recovered, "
             f"{metrics.total(metrics.sent) - handed_off} delivered, {siblings}"
-            f"{metrics.total(metrics.dropped)} dropped, {self._left()} left {where}"
+            f"{metrics.total(metrics.dropped)} dropped, {dead} in dead letters, {self._left()} left {where}"
         )
 
     def _left(self) -> int:
@@ -260,7 +271,11 @@ class Service:
         yield gauge_by_signal(
             "otlp_queue_items", "Items that wait or are in flight.", {signal: queue.items(signal) for signal in Signal}
         )
-        yield gauge_by_signal("otlp_queue_dead_items", "Items in the dead letters.", dict.fromkeys(Signal, 0))
+        yield gauge_by_signal(
+            "otlp_queue_dead_items",
+            "Items in the dead letters, which the destination refused for good.",
+            {signal: queue.dead.items(signal) for signal in Signal},
+        )
         yield gauge("otlp_queue_bytes", "Bytes of the queue that are taken.", queue.used_bytes)
         yield gauge("otlp_queue_capacity_bytes", "Bytes at which the queue is full.", queue.capacity_bytes)
         yield gauge("otlp_queue_oldest_age_seconds", "For how long the oldest item has waited.", age)

@@ -3,10 +3,10 @@
 import asyncio
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
@@ -25,11 +25,23 @@ _BOUNDS = Bounds(max_connections=100, header_timeout=10, body_timeout=10, max_co
 
 
 class AdminServer:
-    """Serves the admin port while it is entered. It goes on when the service drains, and is the last to end."""
+    """Serves the admin port while it is entered. It goes on when the service drains, and is the last to end.
 
-    def __init__(self, settings: MetricsSettings, host: str, metrics: Metrics, health: Probes) -> None:
+    `routers` have what it answers beside metrics and health.
+    """
+
+    def __init__(
+        self,
+        settings: MetricsSettings,
+        host: str,
+        metrics: Metrics,
+        health: Probes,
+        routers: Iterable[APIRouter] = (),
+    ) -> None:
         pages = FastAPI(title="otlp-service admin", docs_url=None, redoc_url=None, openapi_url=None)
         pages.include_router(health_routes(health))
+        for router in routers:
+            pages.include_router(router)
         if settings.enabled:
             pages.add_api_route(settings.path, _scrape(metrics.registry), name="metrics", response_class=Response)
         self._server = HttpServer(pages, host=host, port=settings.port, key="metrics.port", bounds=_BOUNDS)

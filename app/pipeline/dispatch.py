@@ -4,7 +4,7 @@ Invariants, each with a test of its name:
 
 - A batch is sent when `batch_size` items wait or `batch_timeout` has passed since the first of them.
 - At most `concurrency` batches of a signal are under way at once.
-- What a destination takes is settled after it was taken; what it refuses for good is counted with its reason.
+- What a destination takes is settled after it was taken; what it refuses for good becomes dead letters (`Delivery`).
 - What is under way when the dispatcher ends goes back to the queue.
 """
 
@@ -18,10 +18,11 @@ from typing import Self
 
 from app.core.clock import Clock
 from app.core.consumer import Consumer
-from app.core.errors import PartlyRejected, Refused
 from app.core.request import Signal
 from app.pipeline.batch import due_in
-from app.queue import Lease, Queue
+from app.pipeline.delivery import Delivery
+from app.pipeline.ledger import Ledger
+from app.queue import Queue
 from app.settings import ExporterSettings
 from app.telemetry.logs import Sparingly
 from app.telemetry.metrics import Metrics
@@ -50,6 +51,7 @@ class Dispatcher:
         self._max_age = max_age
         self._clock = clock
         self._metrics = metrics
+        self._ledger = Ledger(queue, metrics, clock, settings.retry.max_interval)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         """A delivery ended, or entries went without one."""
@@ -89,9 +91,9 @@ class Dispatcher:
     async def _run(self, signal: Signal) -> None:
         slots = asyncio.Semaphore(self._settings.concurrency)
 
-        def ended(delivery: asyncio.Task[None], lease: Lease) -> None:
-            self._deliveries.discard(delivery)
-            if delivery.cancelled():  # perhaps before it began
+        def ended(task: asyncio.Task[None], delivery: Delivery) -> None:
+            self._deliveries.discard(task)
+            for lease in delivery.open:
                 self._queue.release(lease)
             self._moved.set()
             slots.release()
@@ -107,9 +109,13 @@ class Dispatcher:
                     slots.release()
                     self._moved.set()
                     break
-                delivery = asyncio.create_task(self._deliver(lease), name=f"deliver {signal.value}")
-                self._deliveries.add(delivery)
-                delivery.add_done_callback(partial(ended, lease=lease))
+                self._metrics.batch_items.labels(signal.value).observe(lease.request.items)
+                delivery = Delivery(
+                    lease, self._queue, self._destinations[signal], self._ledger, self._settings.max_batch_bytes
+                )
+                task = asyncio.create_task(self._deliver(delivery, signal), name=f"deliver {signal.value}")
+                self._deliveries.add(task)
+                task.add_done_callback(partial(ended, delivery=delivery))
 
     async def _fill(self, signal: Signal, waited: float) -> None:
         """Return when a batch is due, the first of whose items have `waited` seconds."""
@@ -121,34 +127,13 @@ class Dispatcher:
                     await self._queue.wait(signal, size)
             del self._filling[signal]
 
-    async def _deliver(self, lease: Lease) -> None:
-        request = lease.request
-        self._metrics.batch_items.labels(request.signal.value).observe(request.items)
+    async def _deliver(self, delivery: Delivery, signal: Signal) -> None:
         try:
-            await self._destinations[request.signal].consume(request)
-        except PartlyRejected as error:
-            self._settle(lease, min(error.items, request.items), error)
-        except Refused as error:
-            self._settle(lease, request.items, error)
+            await delivery.run()
         except Exception:  # noqa: BLE001 - a mistake of ours must neither lose the batch nor spin
-            _log.exception("delivering %d %s failed; they are kept", request.items, request.signal.noun)
+            items = sum(lease.request.items for lease in delivery.open)
+            _log.exception("delivering %d %s failed; they are kept", items, signal.noun)
             await self._clock.sleep(_AFTER_A_MISTAKE_SECONDS)
-            self._queue.release(lease)
-        else:
-            self._settle(lease, 0, None)
-
-    def _settle(self, lease: Lease, given_up: int, refusal: Refused | None) -> None:
-        """The destination has spoken: count, and let the queue forget, in one turn of the loop."""
-        signal, items = lease.request.signal, lease.request.items
-        if refusal is not None:
-            self._metrics.dropped.labels(signal.value, refusal.reason).inc(given_up)
-            self._complaints.error(
-                refusal.reason, "the destination refused %d of %d %s: %s", given_up, items, signal.noun, refusal
-            )
-        if given_up < items:
-            self._metrics.sent.labels(signal.value).inc(items - given_up)
-            self._metrics.last_success.labels(signal.value).set(self._clock.now_ns() / 1e9)
-        self._queue.settle(lease, None if isinstance(refusal, PartlyRejected) else refusal)
 
     async def _expire_older_than(self, seconds: float) -> None:
         while True:

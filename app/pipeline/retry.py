@@ -7,6 +7,8 @@ Invariants, each with a test of its name:
 - One batch that keeps failing does not keep the others from being tried: after three failures another goes first.
 - A destination that comes back is not flooded: each success lets twice as many go at once.
 - What is refused for good is raised at once.
+- A destination that refuses us, whatever we send, is left alone: one batch every `max_interval` tries it.
+- One batch is sent first; only when it is known how the destination answers do others go beside it.
 
 OTLP, "OTLP/gRPC Throttling", "OTLP/HTTP Throttling"; the shape of the backoff is the Collector's.
 """
@@ -20,7 +22,7 @@ from contextlib import suppress
 
 from app.core.clock import Clock
 from app.core.consumer import Consumer
-from app.core.errors import Refused, Retryable
+from app.core.errors import NotAllowed, Refused, Retryable
 from app.core.request import ExportRequest
 from app.settings import RetrySettings
 
@@ -67,12 +69,13 @@ class Retry:
     def __init__(self, next_stage: Consumer, settings: RetrySettings, clock: Clock, name: str) -> None:
         self._next = next_stage
         self._backoff = Backoff(settings)
+        self._pause = settings.max_interval
         self._clock = clock
         self._name = name
         self._line: deque[asyncio.Future[None]] = deque()
         self._round = 0
         self._under_way = 0
-        self._allowed: int | None = None
+        self._allowed: int | None = 1
         """How many may be under way at once; None: the destination is well, any number."""
         self._resume_at = 0.0
         self._alarm: asyncio.Task[None] | None = None
@@ -90,6 +93,9 @@ class Retry:
             except Retryable as error:
                 failures += 1
                 leads = self._failed(error, this_round)
+            except NotAllowed as error:
+                self._refused(error)
+                raise
             except Refused:
                 self._succeeded(this_round)  # it answered, so it is there
                 raise
@@ -157,6 +163,13 @@ class Retry:
             _log.warning("%s: %s; what waits is kept, the next attempt is in %.1f s", self._name, error, wait)
         self.trouble = str(error)
         return counts
+
+    def _refused(self, error: NotAllowed) -> None:
+        """Note that the destination wants nothing of us."""
+        self._round += 1
+        self._allowed = 1
+        self._resume_at = max(self._resume_at, self._clock.monotonic() + self._pause)
+        self.trouble = f"we are refused: {error}"
 
     def _succeeded(self, this_round: int) -> None:
         if this_round != self._round or self._allowed is None:

@@ -6,16 +6,18 @@ Invariants, each with a test of its name for both queues:
 - What is leased is nobody else's until it is settled or released; a released lease comes back in its old place.
 - `items(signal)` counts what was appended and is not settled, at every moment.
 - A queue that is full refuses, after a moment, and keeps what it has; room is given first come, first served.
+- What is buried is a dead letter from that very turn on; this passes however full the queue is.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
+from app.queue.letters import DeadLetters
 
 __all__ = ["Committed", "Entry", "Expired", "Lease", "Queue", "QueueError"]
 
@@ -47,6 +49,14 @@ class Lease:
 
     request: ExportRequest
     entries: list[Entry]
+
+    def bodies(self) -> Iterator[tuple[Entry, memoryview]]:
+        """Return each entry with its body, which is a piece of the merged one."""
+        whole = memoryview(self.request.body)
+        start = 0
+        for entry in self.entries:
+            yield entry, whole[start : start + entry.size]
+            start += entry.size
 
 
 class Queue(Protocol):
@@ -82,8 +92,17 @@ class Queue(Protocol):
     async def lease(self, signal: Signal, max_bytes: int) -> Lease | None:
         """Take what waits, oldest first, at most `max_bytes` but always at least one entry; None: nothing waits."""
 
-    def settle(self, lease: Lease, refusal: Refused | None = None) -> None:
-        """The entries of `lease` are delivered, or given up with `refusal`: forget them."""
+    def settle(self, lease: Lease) -> None:
+        """The entries of `lease` are delivered: forget them."""
+
+    def bury(self, lease: Lease, refusal: Refused, remainder: ExportRequest | None = None) -> None:
+        """The destination refused the entries of `lease` for good: each becomes a dead letter.
+
+        `remainder` is what was refused of a single entry, where the rest was taken.
+        """
+
+    def divide(self, lease: Lease, groups: Sequence[list[Entry]]) -> list[Lease]:
+        """Make a lease of each of `groups`, which together are the entries of `lease`, in order; it is no more then."""
 
     def release(self, lease: Lease) -> None:
         """The entries of `lease` wait again, in their old place."""
@@ -93,6 +112,10 @@ class Queue(Protocol):
 
     def items(self, signal: Signal) -> int:
         """Items that wait or are leased."""
+
+    @property
+    def dead(self) -> DeadLetters:
+        """What was buried."""
 
     def oldest_ns(self) -> int | None:
         """When the oldest entry was received, in nanoseconds since the epoch; None when the queue is empty."""

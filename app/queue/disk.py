@@ -6,6 +6,7 @@ One commit at a time takes everything that waits, appends and deletes alike, int
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,11 +17,13 @@ from app.core.clock import Clock
 from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
 from app.queue.contract import Committed, Entry, Expired, Lease, QueueError
+from app.queue.dead_disk import DiskDead
+from app.queue.letters import DeadLetter, DeadLetters, Notice
 from app.queue.outcomes import Outcomes
 from app.queue.record import HEADER_BYTES, pack
 from app.queue.room import Room
 from app.queue.shelf import Shelf
-from app.queue.store import RESERVE_BYTES, Appended, Commit, Store, record_cost
+from app.queue.store import RESERVE_BYTES, Appended, Burial, Commit, Store, record_cost
 from app.queue.tail import Tail
 from app.telemetry.metrics import Metrics
 
@@ -29,6 +32,8 @@ __all__ = ["DiskQueue"]
 _log = logging.getLogger(__name__)
 _POSTPONED_SECONDS = 1.0
 _EXPIRY_BYTES = 1 << 20  # what is read at a time to see how old it is
+_NOTICE_BYTES = 256
+"""Room that each entry has beside its own, for the notice that would make it a dead letter."""
 
 
 @dataclass(slots=True)
@@ -62,8 +67,14 @@ class DiskQueue:
         self._tails = {signal: Tail(signal, store, self._reader) for signal in Signal}
         self._next_sequence = 1
         self._outcomes = Outcomes()
+        self._entries = 0
+        """How many wait or are leased."""
+        self._dead = DiskDead(store, self._reader, self)
         self._pending: list[_Pending] = []
         self._deletes: list[tuple[Signal, int]] = []
+        self._burials: list[Burial] = []
+        self._onlookers: list[asyncio.Future[None]] = []
+        """Who waits for the end of the next commit."""
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._closing = False
@@ -82,7 +93,12 @@ class DiskQueue:
             self._stop()
             raise
         self._next_sequence = found.next_sequence
-        self._room.arrive(0, found.used_bytes)
+        self._entries = found.entries
+        self._room.arrive(0, found.used_bytes + self._entries * _NOTICE_BYTES)
+        for signal, tally in found.dead.items():
+            self._metrics.recovered.labels(signal.value).inc(tally.items)
+            self._dead.arrive(signal, tally.items, tally.letters)
+            _log.info("%d %s are dead letters; see otlp-service queue dead list", tally.items, signal.noun)
         for signal, items in found.items.items():
             self._metrics.recovered.labels(signal.value).inc(items)
             if items:
@@ -109,29 +125,65 @@ class DiskQueue:
             self._stop()
 
     async def append(self, request: ExportRequest, committed: Committed, *, expect: bool = False) -> int:
-        cost = record_cost(HEADER_BYTES + len(request.body))
+        cost = record_cost(HEADER_BYTES + len(request.body)) + _NOTICE_BYTES
         await self._room.reserve(cost)
         if self._broken:
             raise _cannot_store()
-        signal, sequence, now = request.signal, self._next_sequence, self._clock.now_ns()
-        self._next_sequence += 1
+        signal, sequence = request.signal, self._next_sequence
         if expect:
             self._outcomes.expect(signal, sequence)
+        try:
+            await self._enqueue(request, committed, cost)
+        except BaseException:
+            self._outcomes.forget(signal, sequence)  # nobody will ask
+            raise
+        return sequence
+
+    def revive(self, letter: DeadLetter, body: bytes, committed: Committed) -> asyncio.Future[None]:
+        """Append what a dead letter holds in its place. It has its room already; the file may have none to move it."""
+        if self._broken:
+            raise _cannot_store()
+        return self._enqueue(ExportRequest(letter.signal, body, letter.items), committed, 0, letter.sequence)
+
+    def purge(self, letters: list[DeadLetter]) -> None:
+        """Delete dead letters."""
+        self._deletes.extend((letter.signal, letter.sequence) for letter in letters)
+        self._work.set()
+
+    async def committed(self) -> None:
+        """Wait until everything that was asked for until now is on the disk.
+
+        Raises:
+            Retryable: the disk failed.
+        """
+        if self._broken:
+            raise _cannot_store()
+        onlooker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._onlookers.append(onlooker)
+        self._work.set()
+        await onlooker
+
+    @property
+    def last_sequence(self) -> int:
+        """No entry and no dead letter has a higher number yet."""
+        return self._next_sequence - 1
+
+    def _enqueue(
+        self, request: ExportRequest, committed: Committed, cost: int, replaces: int | None = None
+    ) -> asyncio.Future[None]:
+        """Have a request written by the next commit; the future tells when it is."""
+        signal, sequence, now = request.signal, self._next_sequence, self._clock.now_ns()
+        self._next_sequence += 1
         pending = _Pending(
             Entry(sequence, request.items, len(request.body), now, request.body),
-            Appended(signal, sequence, pack(signal, request.body, request.items, now)),
+            Appended(signal, sequence, pack(signal, request.body, request.items, now), replaces),
             committed,
             cost,
             asyncio.get_running_loop().create_future(),
         )
         self._pending.append(pending)
         self._work.set()
-        try:
-            await pending.kept
-        except BaseException:
-            self._outcomes.forget(signal, sequence)  # nobody will ask
-            raise
-        return sequence
+        return pending.kept
 
     async def delivered(self, signal: Signal, sequence: int) -> None:
         await self._outcomes.wait(signal, sequence)
@@ -153,11 +205,28 @@ class DiskQueue:
             await self._read_tail(signal, max_bytes)
         return shelf.take(max_bytes)
 
-    def settle(self, lease: Lease, refusal: Refused | None = None) -> None:
+    def settle(self, lease: Lease) -> None:
         signal = lease.request.signal
         self._shelves[signal].forget(lease)
         self._delete(signal, lease.entries)
+        self._outcomes.settle(signal, (entry.sequence for entry in lease.entries), None)
+
+    def bury(self, lease: Lease, refusal: Refused, remainder: ExportRequest | None = None) -> None:
+        signal = lease.request.signal
+        self._shelves[signal].forget(lease)
+        notice = Notice.of(self._clock.now_ns(), refusal, refusal.reason)
+        for entry in lease.entries:
+            rest = None if remainder is None else pack(signal, remainder.body, remainder.items, entry.received_ns)
+            self._burials.append(Burial(signal, entry.sequence, notice, rest))
+        items = lease.request.items if remainder is None else remainder.items
+        self._dead.arrive(signal, items, len(lease.entries))
+        self._entries -= len(lease.entries)
+        self._moved.set()
+        self._work.set()
         self._outcomes.settle(signal, (entry.sequence for entry in lease.entries), refusal)
+
+    def divide(self, lease: Lease, groups: Sequence[list[Entry]]) -> list[Lease]:
+        return self._shelves[lease.request.signal].divide(lease, groups)
 
     def release(self, lease: Lease) -> None:
         self._shelves[lease.request.signal].put_back(lease)
@@ -171,6 +240,10 @@ class DiskQueue:
 
     def items(self, signal: Signal) -> int:
         return self._shelves[signal].items
+
+    @property
+    def dead(self) -> DeadLetters:
+        return self._dead
 
     def oldest_ns(self) -> int | None:
         at_hand = [age for shelf in self._shelves.values() if (age := shelf.oldest_ns()) is not None]
@@ -195,35 +268,48 @@ class DiskQueue:
 
     def _delete(self, signal: Signal, entries: list[Entry]) -> None:
         self._deletes.extend((signal, entry.sequence) for entry in entries)
+        self._entries -= len(entries)
         self._moved.set()
         self._work.set()
 
     async def _commit_for_ever(self) -> None:
         while True:
-            while not self._pending and not self._deletes:
+            while not self._pending and not self._deletes and not self._burials and not self._onlookers:
                 self._idle.set()
                 self._work.clear()
                 await self._work.wait()
             self._idle.clear()
             group, self._pending = self._pending, []
             deletes, self._deletes = self._deletes, []
+            burials, self._burials = self._burials, []
+            onlookers, self._onlookers = self._onlookers, []
             try:
-                commit = await self._commit(group, deletes)
+                commit = await self._commit(group, deletes, burials)
             except Exception as error:
+                self._onlookers.extend(onlookers)
                 self._break_off(group)
                 raise QueueError(f"the queue's disk failed: {error}; nothing more is acknowledged") from error
             self._keep(group, commit)
+            self._burials[:0] = commit.unburied
             if commit.postponed:
-                _log.error("the disk under the queue is full; clients are told to come back")
-                self._deletes.extend(deletes)
-                if self._closing:
-                    return  # what is settled will be delivered again: better twice than never
-                await self._clock.sleep(_POSTPONED_SECONDS)
+                self._deletes[:0] = deletes
+            if not commit.postponed and not commit.unburied:
+                for onlooker in onlookers:
+                    if not onlooker.done():
+                        onlooker.set_result(None)
+                continue
+            self._onlookers[:0] = onlookers
+            _log.error("the disk under the queue is full; clients are told to come back")
+            if self._closing:
+                return  # what is settled will be delivered again: better twice than never
+            await self._clock.sleep(_POSTPONED_SECONDS)
 
-    async def _commit(self, group: list[_Pending], deletes: list[tuple[Signal, int]]) -> Commit:
+    async def _commit(self, group: list[_Pending], deletes: list[tuple[Signal, int]], burials: list[Burial]) -> Commit:
         self._commit_began = began = self._clock.monotonic()
         appends = [pending.appended for pending in group]
-        commit = await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, appends, deletes)
+        commit = await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._store.commit, appends, deletes, burials
+        )
         self._commit_began = None
         self._metrics.commit_seconds.observe(self._clock.monotonic() - began)
         return commit
@@ -245,9 +331,11 @@ class DiskQueue:
                     tail.begins, tail.since_ns = entry.sequence, entry.received_ns
             pending.committed(entry.items)
             shelf.count(entry.items)
+            self._entries += 1
             if not pending.kept.done():
                 pending.kept.set_result(None)
-        self._room.arrive(sum(pending.cost for pending in group), commit.used_bytes)
+        used = commit.used_bytes + self._entries * _NOTICE_BYTES
+        self._room.arrive(sum(pending.cost for pending in group), used)
 
     async def _read_tail(self, signal: Signal, max_bytes: int) -> None:
         """Bring the next entries that are on the disk alone into memory."""
@@ -300,6 +388,7 @@ class DiskQueue:
             self._shelves[signal].count(-items)
             self._metrics.dropped.labels(signal.value, "damaged").inc(items)
             self._deletes.append((signal, sequence))
+            self._entries -= 1
             self._work.set()
             lost = Retryable("it was damaged on the queue's disk before it was delivered", reason="damaged")
             self._outcomes.settle(signal, (sequence,), lost)
@@ -307,7 +396,7 @@ class DiskQueue:
     async def _flush(self, committing: asyncio.Task[None]) -> None:
         """Have everything that waits committed: what is settled must not be delivered again after a clean end."""
         self._closing = True
-        while not committing.done() and (self._pending or self._deletes or not self._idle.is_set()):
+        while not committing.done() and (self._pending or self._deletes or self._burials or not self._idle.is_set()):
             idle = asyncio.create_task(self._idle.wait())
             await asyncio.wait({idle, committing}, return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
@@ -317,6 +406,10 @@ class DiskQueue:
         for pending in group + self._pending:
             _fail(pending, _cannot_store())
         self._pending.clear()
+        for onlooker in self._onlookers:
+            if not onlooker.done():
+                onlooker.set_exception(_cannot_store())
+        self._onlookers.clear()
 
     def _stop(self) -> None:
         self._writer.shutdown()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from app.core.request import ExportRequest, Signal
@@ -68,6 +68,19 @@ class Shelf:
         self.leased_items += items
         return lease
 
+    def divide(self, lease: Lease, groups: Sequence[list[Entry]]) -> list[Lease]:
+        """Put leases in the place of `lease`, one for each of `groups`, which together are its entries."""
+        del self._leases[lease.entries[0].sequence]
+        bodies = {entry.sequence: body for entry, body in lease.bodies()}
+        parts = []
+        for entries in groups:
+            items = sum(entry.items for entry in entries)
+            body = b"".join([bodies[entry.sequence] for entry in entries])
+            part = Lease(ExportRequest(self.signal, body, items), entries)
+            self._leases[entries[0].sequence] = part
+            parts.append(part)
+        return parts
+
     def forget(self, lease: Lease) -> None:
         """A lease is settled."""
         self._end(lease)
@@ -77,10 +90,8 @@ class Shelf:
     def put_back(self, lease: Lease) -> None:
         """A lease is released: its entries get their bodies and their place back."""
         self._end(lease)
-        start = 0
-        for entry in lease.entries:
-            entry.body = lease.request.body[start : start + entry.size]
-            start += entry.size
+        for entry, body in lease.bodies():
+            entry.body = bytes(body)
         merged = sorted([*lease.entries, *self.ready], key=lambda entry: entry.sequence)
         self.ready = deque(merged)
         self._wake()

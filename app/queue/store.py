@@ -4,7 +4,7 @@ Invariants, each with a test of its name:
 
 - A commit is all or nothing, and is on the disk (data and head) when `commit` returns.
 - The file never grows above `max_bytes`; `used_bytes` counts the pages that live trees take, not record lengths.
-- Acknowledgements pass even when no record fits any more.
+- Acknowledgements pass even when no record fits any more, and so does what makes a record a dead letter.
 - One process at a time holds the directory.
 
 Nothing here knows asyncio; every method may block. `commit` belongs to one thread, `read` to another.
@@ -14,8 +14,8 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +23,11 @@ import lmdb
 
 from app.core.request import Signal
 from app.queue.contract import QueueError
+from app.queue.dead_tree import DeadTree, Tally, key_of
+from app.queue.letters import DeadLetter, Notice
 from app.queue.record import FORMAT, peek
 
-__all__ = ["Appended", "Commit", "Found", "LmdbStore", "Store", "record_cost"]
+__all__ = ["Appended", "Burial", "Commit", "Found", "LmdbStore", "Store", "record_cost"]
 
 PAGE = min(mmap.PAGESIZE, 32768)  # LMDB's own choice
 RESERVE_BYTES = 16 << 20
@@ -53,6 +55,19 @@ class Appended:
     signal: Signal
     sequence: int
     record: bytes
+    replaces: int | None = None
+    """The dead letter that goes when the record comes: both or neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """A record that becomes a dead letter. It stays where it is, so that this needs next to no room."""
+
+    signal: Signal
+    sequence: int
+    notice: Notice
+    record: bytes | None = None
+    """What is written in its place, where only a part of it was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,8 @@ class Commit:
     postponed: bool
     """The disk under the file is so full that not even the deletes went through: give them again."""
     used_bytes: int
+    unburied: tuple[Burial, ...] = ()
+    """What did not even fit without words: give it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,10 @@ class Found:
     """When the first entry was received, of each signal that has one."""
     next_sequence: int
     used_bytes: int
+    entries: int = 0
+    """How many records wait for delivery."""
+    dead: Mapping[Signal, Tally] = field(default_factory=dict)
+    """What is in the dead letters, where there are some; it is in `used_bytes`, and in none of the other figures."""
 
 
 class Store(Protocol):
@@ -82,9 +103,15 @@ class Store(Protocol):
 
     def open(self) -> Found: ...
 
-    def commit(self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]]) -> Commit: ...
+    def commit(
+        self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]], burials: Sequence[Burial] = ()
+    ) -> Commit: ...
 
     def read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], bool]: ...
+
+    def dead_letters(self, signal: Signal, first: int, limit: int) -> list[DeadLetter]: ...
+
+    def dead_record(self, signal: Signal, sequence: int) -> bytes | None: ...
 
     def close(self) -> None: ...
 
@@ -98,6 +125,7 @@ class LmdbStore:
         self._lock_fd = -1
         self._environment: lmdb.Environment | None = None
         self._trees: dict[Signal, lmdb._Database] = {}
+        self._dead: dict[Signal, DeadTree] = {}
 
     def open(self) -> Found:
         """Take the directory, make it if need be, and look at what is there.
@@ -111,7 +139,7 @@ class LmdbStore:
             self._environment = lmdb.open(
                 str(self._directory),
                 map_size=self._max_bytes // PAGE * PAGE,
-                max_dbs=len(Signal) + 1,
+                max_dbs=2 * len(Signal) + 1,
                 # What a commit promises: data and head are synced, in this order, before it returns.
                 sync=True,
                 metasync=True,
@@ -125,6 +153,7 @@ class LmdbStore:
             self._check_format()
             for signal in Signal:
                 self._trees[signal] = self._env.open_db(signal.value.encode())
+                self._dead[signal] = DeadTree(self._env, signal, self._trees[signal])
             _sync_directory(self._directory)
             found = self._look()
             self._keep_reserve(found.used_bytes)
@@ -139,7 +168,9 @@ class LmdbStore:
             raise
         return found
 
-    def commit(self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]]) -> Commit:
+    def commit(
+        self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]], burials: Sequence[Burial] = ()
+    ) -> Commit:
         """Write and forget, in one transaction if it fits; synced when it returns.
 
         Raises:
@@ -147,7 +178,7 @@ class LmdbStore:
         """
         refused: set[int] = set()
         try:
-            return Commit(frozenset(), postponed=False, used_bytes=self._write(appends, deletes))
+            return Commit(frozenset(), postponed=False, used_bytes=self._write(appends, deletes, burials))
         except lmdb.Error as error:
             if not self._is_full(error):
                 raise
@@ -157,9 +188,13 @@ class LmdbStore:
         except lmdb.Error as error:
             if not self._is_full(error):
                 raise
-            return Commit(frozenset(append.sequence for append in appends), postponed=True, used_bytes=self._used_now())
+            refused = {append.sequence for append in appends}
+            return Commit(frozenset(refused), True, self._used_now(), tuple(burials))
+        unburied: list[Burial] = []
+        bare = [replace(burial, notice=burial.notice.without_words()) for burial in burials]
+        used = self._bury_what_fits(bare, unburied, used)
         used = self._append_what_fits(appends, refused, used)
-        return Commit(frozenset(refused), postponed=False, used_bytes=used)
+        return Commit(frozenset(refused), False, used, tuple(unburied))
 
     def read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], bool]:
         """Return records of `signal` from number `first`, up to `max_bytes` but at least one, and if these are all."""
@@ -167,8 +202,12 @@ class LmdbStore:
         size = 0
         with self._env.begin(db=self._trees[signal], buffers=True) as transaction:
             cursor = transaction.cursor()
-            found = cursor.set_range(_key(first))
+            dead = self._dead[signal].holder(transaction)
+            found = cursor.set_range(key_of(first))
             while found:
+                if dead(cursor.key()):
+                    found = cursor.next()
+                    continue
                 length = len(cursor.value())
                 if records and size + length > max_bytes:
                     return records, False
@@ -176,6 +215,16 @@ class LmdbStore:
                 size += length
                 found = cursor.next()
         return records, True
+
+    def dead_letters(self, signal: Signal, first: int, limit: int) -> list[DeadLetter]:
+        """Return at most `limit` dead letters of `signal` from number `first` on."""
+        with self._env.begin(buffers=True) as transaction:
+            return self._dead[signal].letters(transaction, first, limit)
+
+    def dead_record(self, signal: Signal, sequence: int) -> bytes | None:
+        """Return the record of a dead letter; None where there is no such letter."""
+        with self._env.begin(buffers=True) as transaction:
+            return self._dead[signal].record(transaction, sequence)
 
     def close(self) -> None:
         """Close the file and let the directory go. Safe to call twice."""
@@ -226,18 +275,24 @@ class LmdbStore:
 
     def _look(self) -> Found:
         items: dict[Signal, int] = {}
-        last = 0
+        entries = last = 0
         oldest: dict[Signal, int] = {}
-        with self._env.begin(buffers=True) as transaction:
+        with self._env.begin(write=True, buffers=True) as transaction:
+            dead = {signal: tally for signal, tree in self._dead.items() if (tally := tree.look(transaction)).letters}
             for signal, tree in self._trees.items():
                 cursor = transaction.cursor(db=tree)
-                items[signal] = sum(peek(value)[0] for value in cursor.iternext(keys=False, values=True))
-                if cursor.first():
-                    oldest[signal] = peek(cursor.value())[1]
+                is_dead = self._dead[signal].holder(transaction)
+                items[signal] = 0
+                for key, value in cursor.iternext():
+                    if not is_dead(key):
+                        item_count, received_ns = peek(value)
+                        items[signal] += item_count
+                        oldest.setdefault(signal, received_ns)
+                        entries += 1
                 if cursor.last():
                     last = max(last, int.from_bytes(cursor.key(), "big"))
             used = self._used(transaction)
-        return Found(items, oldest, last + 1, used)
+        return Found(items, oldest, last + 1, used, entries, dead)
 
     def _keep_reserve(self, used: int) -> None:
         """Make the map larger where `max_bytes` was lowered below what is there: it must not refuse deletes."""
@@ -245,12 +300,23 @@ class LmdbStore:
         if needed > self._max_bytes:
             self._env.set_mapsize(-(-needed // PAGE) * PAGE)
 
-    def _write(self, appends: Iterable[Appended], deletes: Iterable[tuple[Signal, int]]) -> int:
+    def _write(
+        self,
+        appends: Iterable[Appended],
+        deletes: Iterable[tuple[Signal, int]],
+        burials: Iterable[Burial] = (),
+    ) -> int:
         with self._env.begin(write=True) as transaction:
             for signal, sequence in deletes:
-                transaction.delete(_key(sequence), db=self._trees[signal])
+                transaction.delete(key_of(sequence), db=self._trees[signal])
+                self._dead[signal].forget(transaction, sequence)
+            for burial in burials:
+                self._dead[burial.signal].bury(transaction, burial.sequence, burial.notice, burial.record)
             for append in appends:
-                key, tree = _key(append.sequence), self._trees[append.signal]
+                key, tree = key_of(append.sequence), self._trees[append.signal]
+                if append.replaces is not None:
+                    transaction.delete(key_of(append.replaces), db=tree)
+                    self._dead[append.signal].forget(transaction, append.replaces)
                 if not transaction.put(key, append.record, append=True, db=tree):
                     raise QueueError(f"record {append.sequence} of {append.signal.value} is not the newest")
             return self._used(transaction)
@@ -268,6 +334,21 @@ class LmdbStore:
         used = self._append_what_fits(appends[:middle], refused, used)
         return self._append_what_fits(appends[middle:], refused, used)
 
+    def _bury_what_fits(self, burials: Sequence[Burial], unburied: list[Burial], used: int) -> int:
+        if not burials:
+            return used
+        try:
+            return self._write((), (), burials)
+        except lmdb.Error as error:
+            if not self._is_full(error):
+                raise
+        if len(burials) == 1:
+            unburied.append(burials[0])
+            return used
+        middle = len(burials) // 2
+        used = self._bury_what_fits(burials[:middle], unburied, used)
+        return self._bury_what_fits(burials[middle:], unburied, used)
+
     def _is_full(self, error: lmdb.Error) -> bool:
         if isinstance(error, lmdb.MapFullError) or error.code in {errno.ENOSPC, errno.EDQUOT}:
             return True
@@ -281,11 +362,8 @@ class LmdbStore:
 
     def _used(self, transaction: lmdb.Transaction) -> int:
         stats = [transaction.stat(tree) for tree in self._trees.values()]
+        stats += [transaction.stat(dead.notices) for dead in self._dead.values()]
         return sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats) * PAGE
-
-
-def _key(sequence: int) -> bytes:
-    return sequence.to_bytes(8, "big")
 
 
 def _make_directory(directory: Path) -> None:

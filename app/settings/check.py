@@ -32,10 +32,11 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _queue(settings.queue, settings.server.max_request_size)
     yield from _exporter(settings.exporter)
     yield from _endpoints(settings)
-    if settings.metrics.path == "/health" or settings.metrics.path.startswith("/health/"):
-        yield Conflict(
-            ("metrics.path",), f"{settings.metrics.path!r} is where the probes ask; write another, such as /metrics"
-        )
+    for taken, asker in (("/health", "the probes ask"), ("/queue", "otlp-service queue asks")):
+        if settings.metrics.path == taken or settings.metrics.path.startswith(f"{taken}/"):
+            yield Conflict(
+                ("metrics.path",), f"{settings.metrics.path!r} is where {asker}; write another, such as /metrics"
+            )
 
 
 def _server(server: ServerSettings) -> Iterator[Conflict]:

@@ -179,7 +179,9 @@ class QueueSettings(_Section):
         "disk", description="disk survives the process and the machine, memory survives nothing."
     )
     directory: File = Field(Path("data/queue"), description="Where a queue on disk lives.")
-    max_bytes: PositiveSize = Field(768 * _MiB, description="The bound of the file of a queue on disk.")
+    max_bytes: PositiveSize = Field(
+        768 * _MiB, description="The bound of the file of a queue on disk, dead letters included."
+    )
     memory_bytes: Size = Field(64 * _MiB, description="What is also kept in memory; the bound of a queue in memory.")
     wait: Duration = Field(1, description="How long a request waits for room before it is refused.")
     max_age: PositiveDuration | None = Field(
@@ -214,9 +216,9 @@ class LoggingSettings(_Section):
 
 
 class MetricsSettings(_Section):
-    """The admin port: metrics and health."""
+    """The admin port: metrics, health and the queue."""
 
-    enabled: bool = Field(True, description="Whether metrics are served; health always is.")
+    enabled: bool = Field(True, description="Whether metrics are served; health and the queue always are.")
     port: Port = Field(9090, description="The admin port; 0 is any free port.")
     path: Annotated[str, Field(pattern=r"^/[^\s?#{}]*$")] = Field("/metrics", description="Where metrics are served.")
 

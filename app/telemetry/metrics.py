@@ -71,7 +71,9 @@ class Metrics:
         self.http_requests = counter(
             "http_requests", "OTLP requests over both transports, for autoscaling.", "method", "route", "code"
         )
-        self.recovered = counter("otlp_queue_recovered_items", "Items that a start found in the queue.", "signal")
+        self.recovered = counter(
+            "otlp_queue_recovered_items", "Items that a start found in the queue, dead letters included.", "signal"
+        )
         self.commit_seconds = histogram(
             "otlp_queue_commit_duration_seconds", "One group commit, its fsync included.", (), _SECONDS
         )
@@ -107,6 +109,7 @@ class Metrics:
             self.batch_items.labels(signal.value)
             self.export_seconds.labels(signal.value)
             self.dropped.labels(signal.value, "rejected")
+            self.dropped.labels(signal.value, "purged")
             for transport in TRANSPORTS:
                 self.accepted.labels(signal.value, transport)
                 self.request_seconds.labels(signal.value, transport)

@@ -25,8 +25,13 @@ async def ask(
     method: str = "POST",
     headers: Sequence[tuple[str, str]] = (("content-type", "application/x-protobuf"),),
     state: dict[str, object] | None = None,
+    client: tuple[str, int] | None = None,
+    server: tuple[str, int] | None = None,
 ) -> Reply:
-    """Send a body in `pieces`. In place of a piece None is a client that leaves, and an exception is raised."""
+    """Send a body in `pieces`. In place of a piece None is a client that leaves, and an exception is raised.
+
+    `client` and `server` are the addresses of a connection that there is none of.
+    """
     reply = Reply()
     left = list(pieces or (b"",))
 
@@ -50,6 +55,9 @@ async def ask(
         "type": "http",
         "method": method,
         "path": path,
+        "query_string": b"",
+        "client": client,
+        "server": server,
         "headers": [(name.encode(), value.encode()) for name, value in headers],
         "state": {} if state is None else state,
     }

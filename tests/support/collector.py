@@ -6,11 +6,12 @@ import os
 import socket
 import subprocess
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from app.core.request import Signal
 from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.service import clean_environment
@@ -75,30 +76,30 @@ class Collector(Process):
 
 
 class Otelcol(Collector):
-    """The OpenTelemetry Collector, built by scripts/collector."""
+    """The OpenTelemetry Collector, built by scripts/collector; with a pipeline for each of `signals`."""
 
-    def __init__(self, directory: Path, destination: str) -> None:
-        program, port, grpc_port = find_otelcol(), free_port(), free_port()
+    def __init__(self, directory: Path, destination: str, signals: Iterable[Signal] = Signal) -> None:
+        program = find_otelcol()
+        port, grpc_port = free_port(), free_port()
         assert program is not None, "scripts/collector builds the collector"
         protocols = {
             "http": {"endpoint": f"127.0.0.1:{port}"},
             "grpc": {"endpoint": f"127.0.0.1:{grpc_port}"},
         }
-        pipeline = {"receivers": ["otlp"], "exporters": ["otlphttp"]}
-        config = directory / "otelcol.yaml"
-        config.write_text(
-            json.dumps(
-                {
-                    "receivers": {"otlp": {"protocols": protocols}},
-                    "exporters": {"otlphttp": {"endpoint": destination}},
-                    "service": {
-                        "telemetry": {"metrics": {"level": "none"}},
-                        "pipelines": {"traces": pipeline, "metrics": pipeline, "logs": pipeline},
-                    },
-                }
-            )
-        )
-        super().__init__((str(program), "--config", str(config)), directory, port, grpc_port)
+        self._config: dict[str, Any] = {
+            "receivers": {"otlp": {"protocols": protocols}},
+            "exporters": {"otlphttp": {"endpoint": destination}},
+            "service": {"telemetry": {"metrics": {"level": "none"}}},
+        }
+        self._pipeline = {"receivers": ["otlp"], "exporters": ["otlphttp"]}
+        self._file = directory / "otelcol.yaml"
+        self.configure(signals)
+        super().__init__((str(program), "--config", str(self._file)), directory, port, grpc_port)
+
+    def configure(self, signals: Iterable[Signal]) -> None:
+        """Have a pipeline for each of `signals`, from the next start on."""
+        self._config["service"]["pipelines"] = {signal.value: self._pipeline for signal in signals}
+        self._file.write_text(json.dumps(self._config))
 
 
 class Rotel(Collector):

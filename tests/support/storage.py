@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.core.request import Signal
-from app.queue.store import Appended, Commit, Found, Store
+from app.queue.letters import DeadLetter
+from app.queue.store import Appended, Burial, Commit, Found, Store
 
 __all__ = ["FaultyStore", "Gate"]
 
@@ -55,6 +57,10 @@ class FaultyStore:
         self.after_read = Gate()
         self.commits: list[tuple[list[Appended], list[tuple[Signal, int]]]] = []
         """What each commit that went through was given."""
+        self.burials: list[Burial] = []
+        """What was made a dead letter."""
+        self.unburied = False
+        """Whether commits say that no notice fits."""
         self.reads: list[tuple[Signal, int]] = []
         """From where each read began."""
         self.closed = False
@@ -68,13 +74,19 @@ class FaultyStore:
         self._used_bytes = found.used_bytes
         return found
 
-    def commit(self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]]) -> Commit:
+    def commit(
+        self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]], burials: Sequence[Burial] = ()
+    ) -> Commit:
         self.before_commit.go_through()
         if self.commit_error is not None:
             raise self.commit_error
         if self.postpone:
-            return Commit(frozenset(append.sequence for append in appends), True, self._used_bytes)
-        commit = self.inner.commit(appends, deletes)
+            return Commit(frozenset(append.sequence for append in appends), True, self._used_bytes, tuple(burials))
+        if self.unburied and burials:
+            commit = replace(self.inner.commit(appends, deletes), unburied=tuple(burials))
+        else:
+            commit = self.inner.commit(appends, deletes, burials)
+            self.burials += burials
         self._used_bytes = commit.used_bytes
         self.commits.append((list(appends), list(deletes)))
         self.after_commit.go_through()
@@ -92,6 +104,12 @@ class FaultyStore:
         finally:
             self._readers -= 1
         return records
+
+    def dead_letters(self, signal: Signal, first: int, limit: int) -> list[DeadLetter]:
+        return self.inner.dead_letters(signal, first, limit)
+
+    def dead_record(self, signal: Signal, sequence: int) -> bytes | None:
+        return self.inner.dead_record(signal, sequence)
 
     def close(self) -> None:
         if self._readers:

@@ -39,6 +39,8 @@ def test_help_tells_the_commands_and_the_exit_codes(arguments: list[str], capsys
         "config show",
         "config schema",
         "send",
+        "queue status",
+        "queue dead",
         "--version",
         "Exit codes",
     ):
@@ -56,7 +58,8 @@ def test_the_version_is_that_of_the_distribution(capsys: Output) -> None:
         ("serv", "did you mean serve?"),
         ("confg", "did you mean config?"),
         ("healthz", "did you mean health?"),
-        ("fly", "the commands are serve, health, config and send"),
+        ("fly", "the commands are serve, health, config, queue and send"),
+        ("queu", "did you mean queue?"),
     ],
 )
 def test_an_unknown_command_is_told_with_what_was_probably_meant(command: str, hint: str, capsys: Output) -> None:

@@ -64,7 +64,7 @@ async def test_with_delivered_a_client_hears_the_refusal(queue: MemoryQueue, met
     await turns()
     lease = await queue.lease(Signal.TRACES, 1000)
     assert lease is not None
-    queue.settle(lease, InvalidData("an id of three bytes"))
+    queue.bury(lease, InvalidData("an id of three bytes"))
     with pytest.raises(InvalidData, match="three bytes"):
         await client
 

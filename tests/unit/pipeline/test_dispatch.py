@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.core.consumer import Consumer
-from app.core.errors import InvalidData, NotAllowed, PartlyRejected
+from app.core.errors import InvalidData, NotAllowed, PartlyRejected, Refused
 from app.core.request import ExportRequest, Signal
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
@@ -15,6 +15,8 @@ from app.queue.store import RESERVE_BYTES
 from app.settings import ExporterSettings
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock, turns, until
+from tests.support.letters import letters
+from tests.support.payload import spans
 from tests.support.sink import Sink
 
 LONG = 3600.0
@@ -176,7 +178,7 @@ async def test_several_batches_are_under_way_at_once(start: Start, metrics: Metr
         assert sink.waiting == 3
 
 
-# What a destination takes is settled after it was taken; what it refuses for good is counted with its reason.
+# What a destination takes is settled after it was taken; what it refuses for good becomes dead letters.
 
 
 async def test_what_a_destination_takes_is_settled_after_it_was_taken(
@@ -196,9 +198,18 @@ async def test_what_a_destination_takes_is_settled_after_it_was_taken(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(InvalidData("an id of three bytes"), "invalid"), (NotAllowed("401"), "not_allowed")]
+    ("error", "reason", "said"),
+    [
+        (
+            InvalidData("an id of three bytes"),
+            "invalid",
+            "the destination refused 7 of 7 spans, which are dead letters",
+        ),
+        (NotAllowed("401"), "not_allowed", "we are refused, whatever we send: 401; 7 spans are dead letters now"),
+        (Refused("a word of tomorrow", reason="new"), "new", "the destination refused 7 of 7 spans"),
+    ],
 )
-async def test_what_it_refuses_for_good_is_counted_with_its_reason(
+async def test_what_it_refuses_for_good_becomes_dead_letters(
     start: Start,
     admission: Admission,
     sink: Sink,
@@ -207,13 +218,17 @@ async def test_what_it_refuses_for_good_is_counted_with_its_reason(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
     reason: str,
+    said: str,
 ) -> None:
     sink.error = error
     await start()
     await admission.consume(request(items=7))
     await until(lambda: queue.items(TRACES) == 0)
-    assert (dropped(metrics, reason), sent(metrics)) == (7, 0)
-    assert caplog.messages == [f"the destination refused 7 of 7 spans: {error}"]
+    assert (queue.dead.items(TRACES), metrics.total(metrics.dropped), sent(metrics)) == (7, 0, 0)
+    (message,) = caplog.messages
+    assert message.startswith(said)
+    (letter,) = await letters(queue, 1)
+    assert letter.notice.reason == reason
 
 
 @pytest.mark.parametrize(("rejected", "lost"), [(3, 3), (0, 0), (7, 7), (1_000_000, 7)])
@@ -279,6 +294,32 @@ async def test_what_is_under_way_when_the_dispatcher_ends_goes_back_to_the_queue
     lease = await queue.lease(TRACES, 1000)
     assert lease is not None
     assert lease.request == request(b"under way", 3)
+
+
+async def test_what_was_not_decided_of_a_refused_batch_goes_back_too(
+    sink: Sink, clock: FakeClock, metrics: Metrics
+) -> None:
+    queue = MemoryQueue(max_bytes=1 << 20, patience=0, clock=clock)
+    bodies = [spans(name=name) for name in ("first", "second", "third", "fourth")]
+    for body in bodies:
+        await queue.append(request(body), lambda _: None)
+
+    class Moody:
+        async def consume(self, request: ExportRequest) -> None:
+            if request.items == 4:
+                raise InvalidData("one of these")
+            if b"first" not in request.body:
+                sink.hold()
+            await sink.consume(request)
+
+    settings = ExporterSettings(batch_size=1)
+    async with Dispatcher(queue, dict.fromkeys(Signal, Moody()), settings, None, clock, metrics):
+        await sink.wait_for_callers(1)
+        assert (queue.items(TRACES), queue.waiting(TRACES)) == (2, 0)
+    assert (queue.items(TRACES), queue.waiting(TRACES), sent(metrics)) == (2, 2, 2)
+    lease = await queue.lease(TRACES, 1000)
+    assert lease is not None
+    assert lease.request.body == b"".join(bodies[2:])
 
 
 @pytest.mark.parametrize("after", range(12))

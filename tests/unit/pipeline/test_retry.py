@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from app.core.errors import InvalidData, PartlyRejected, Retryable
+from app.core.errors import InvalidData, NotAllowed, PartlyRejected, Retryable
 from app.core.request import ExportRequest, Signal
 from app.pipeline.retry import Backoff, Retry
 from app.settings import RetrySettings
@@ -68,6 +68,7 @@ def destination(clock: FakeClock) -> Destination:
 def retry(clock: FakeClock, destination: Destination) -> Retry:
     retry = Retry(destination, SETTINGS, clock, "export of traces")
     retry._backoff._jitter = lambda: 1.0  # the whole interval
+    retry._allowed = None  # all is well, as it is after the first batches
     return retry
 
 
@@ -303,6 +304,88 @@ async def test_a_refusal_shows_that_the_destination_is_there(
     assert isinstance(task.exception(), InvalidData)
     assert retry.trouble is None
     assert caplog.messages[1:] == ["export of traces: the destination takes telemetry again"]
+
+
+# A destination that refuses us, whatever we send, is left alone: one batch every `max_interval` tries it.
+
+
+async def test_a_destination_that_refuses_us_is_left_alone(
+    retry: Retry, destination: Destination, clock: FakeClock
+) -> None:
+    (first,) = await send(retry, "a")
+    await destination.answer(NotAllowed("401"))
+    assert isinstance(first.exception(), NotAllowed)
+    assert retry.trouble == "we are refused: 401"
+    tasks = await send(retry, "b", "c", "d")
+    await clock.advance(29.9)
+    assert destination.names == ["a"]
+    await clock.advance(0.1)
+    assert destination.attempts[1:] == [("b", 30.0)]
+    await destination.answer(NotAllowed("401"))
+    assert isinstance(tasks[0].exception(), NotAllowed)
+    await clock.advance(29.9)
+    assert destination.names == ["a", "b"]
+    await clock.advance(0.1)
+    assert destination.names == ["a", "b", "c"]
+    for task in tasks[1:]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("answer", [None, InvalidData("bad"), PartlyRejected("some", items=1)])
+async def test_one_batch_that_is_let_in_opens_the_destination_again(
+    retry: Retry,
+    destination: Destination,
+    clock: FakeClock,
+    answer: Exception | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    tasks = await send(retry, "a")
+    await destination.answer(NotAllowed("401"))
+    tasks += await send(retry, "b", "c", "d", "e")
+    await clock.advance(30)
+    assert destination.names == ["a", "b"]
+    await destination.answer(answer)
+    assert destination.names == ["a", "b", "c", "d"]
+    assert retry.trouble is None
+    assert caplog.messages == ["export of traces: the destination takes telemetry again"]
+    while destination.open:
+        await destination.answer()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_batches_under_way_when_we_are_refused_change_nothing_about_it(
+    retry: Retry, destination: Destination, clock: FakeClock
+) -> None:
+    tasks = await send(retry, "a", "b", "c", "d")
+    await destination.answer(NotAllowed("401"), "a")
+    await clock.advance(10)
+    await destination.answer(NotAllowed("401"), "b")
+    await destination.answer(None, "c")
+    await destination.answer(later(), "d")
+    assert retry.trouble is not None
+    await clock.advance(29)
+    assert len(destination.attempts) == 4
+    await clock.advance(1)
+    assert destination.attempts[4:] == [("d", 40.0)]
+    await destination.answer()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_one_batch_is_sent_first_and_others_when_it_is_known_how_the_destination_answers(
+    clock: FakeClock, destination: Destination
+) -> None:
+    retry = Retry(destination, SETTINGS, clock, "export of traces")
+    tasks = await send(retry, "a", "b", "c", "d", "e")
+    assert destination.names == ["a"]
+    await destination.answer()
+    assert destination.names == ["a", "b", "c"]
+    await destination.answer()
+    assert destination.names == ["a", "b", "c", "d", "e"]
+    while destination.open:
+        await destination.answer()
+    await asyncio.gather(*tasks)
 
 
 async def test_trouble_is_logged_once_while_it_lasts(

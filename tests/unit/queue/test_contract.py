@@ -277,7 +277,7 @@ async def test_who_expects_delivery_hears_the_refusal(queue: Queue) -> None:
     number = await queue.append(request(), lambda _: None, expect=True)
     waiting = asyncio.create_task(queue.delivered(TRACES, number))
     refusal = InvalidData("spans from the future")
-    queue.settle(await take(queue), refusal)
+    queue.bury(await take(queue), refusal)
     with pytest.raises(InvalidData, match="future"):
         await waiting
 

@@ -272,7 +272,7 @@ def test_a_failing_disk_is_told_and_not_taken_for_a_full_one(tmp_path: Path, mon
         for outcomes in ([broken], [full, broken], [full, None, broken], [full, None, full, broken]):
             left = list(outcomes)
 
-            def write(appends: object, deletes: object, left: list[lmdb.Error | None] = left) -> int:
+            def write(*_: object, left: list[lmdb.Error | None] = left) -> int:
                 outcome = left.pop(0)
                 if outcome is not None:
                     raise outcome

@@ -190,7 +190,7 @@ def test_what_is_printed_has_no_endpoint_that_could_be_ours() -> None:
     assert found(Settings(exporter=ExporterSettings(endpoint="http://localhost:8080", protocol="console"))) == {}
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live"])
-def test_metrics_do_not_take_the_place_of_the_probes(path: str) -> None:
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/queue", "/queue/dead"])
+def test_metrics_do_not_take_the_place_of_what_else_is_asked_there(path: str) -> None:
     assert "metrics.path" in found(Settings(metrics=MetricsSettings(path=path)))
     assert found(Settings(metrics=MetricsSettings(path="/healthy"))) == {}

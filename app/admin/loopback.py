@@ -1,0 +1,44 @@
+"""Who may do what cannot be undone: whoever is on this machine, or in this pod.
+
+The other end of the connection decides. What a header says of where a request comes from is not looked at; but a
+request that was meant for another name came through a proxy on this machine, or from a page in a browser on it.
+"""
+
+import ipaddress
+from contextlib import suppress
+
+from fastapi import HTTPException
+from starlette.requests import Request
+
+__all__ = ["only_from_here"]
+
+
+async def only_from_here(request: Request) -> None:
+    """Refuse a request that does not come from a loopback address, or was not sent to one.
+
+    Where the port is bound to one address alone, what comes from that very address is from here, too.
+    """
+    peer = "" if request.client is None else request.client.host
+    own = (request.scope.get("server") or ("",))[0]
+    name = _name(request.headers.get("host", ""))
+    if not all(_is_loopback(host) or (own and host == own) for host in (peer, name)):
+        raise HTTPException(
+            403, "only from the machine or pod itself: run otlp-service queue there, or forward the port"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return (mapped or address).is_loopback
+    return False
+
+
+def _name(host: str) -> str:
+    """The name or address in a Host header, without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
