@@ -16,9 +16,9 @@ _COUNT = 10
 _LARGEST_COUNT = 1_000_000_000
 _DESCRIPTION = "Send telemetry of a small shop as applications do, with the OpenTelemetry SDK."
 _EPILOG = f"""\
-Without --count and --duration, {_COUNT} items are sent. What fails and may pass is tried again as the SDK does, for
---timeout; when nothing of the first request is accepted, no more is sent. Items go in requests of at most 512, the
-clients reads no OTEL_ variable and goes through no proxy.
+Without --count and --duration, {_COUNT} items are sent, in requests of at most 512. What fails and may pass is tried
+again as the SDK does, within --timeout; when nothing of the first request is accepted, no more is sent. No OTEL_
+variable is read, because here they may be those of the service, and no proxy is used.
 
 exit code: 0 all were accepted; 1 some were not; 2 wrong usage; 130 ended by Ctrl-C
 """
@@ -81,17 +81,18 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what")
-    what.add_argument("--signal", choices=[signal.value for signal in Signal], default="traces")
+    what.add_argument("--signal", choices=[signal.value for signal in Signal], default="traces", help="(traces)")
     what.add_argument("--count", metavar="ITEMS", type=_count, help="spans, data points or log records")
     what.add_argument(
         "--rate", metavar="ITEMS", type=_rate, help="a second, on average; else as fast as they are taken"
     )
     what.add_argument("--duration", metavar="TIME", type=_duration, help="such as 30s or 5m; send for so long")
     where = parser.add_argument_group("where")
-    where.add_argument("--protocol", choices=["grpc", "http/protobuf", "http/json"], default="http/protobuf")
+    protocols = ["grpc", "http/protobuf", "http/json"]
+    where.add_argument("--protocol", choices=protocols, default="http/protobuf", help="(http/protobuf)")
     where.add_argument("--endpoint", metavar="URL", help="(http://localhost:8080, for gRPC localhost:4317)")
     where.add_argument("--header", metavar="NAME=VALUE", action="append", default=[], help="may be repeated")
-    where.add_argument("--compression", choices=["none", "gzip"], default="none")
+    where.add_argument("--compression", choices=["none", "gzip"], default="none", help="(none)")
     where.add_argument("--timeout", metavar="TIME", type=_duration, default=10.0, help="for a request (10s)")
     tls = parser.add_argument_group("TLS, for an endpoint that begins with https://")
     tls.add_argument("--ca-file", metavar="FILE", type=Path, help="PEM of the authorities to trust")
