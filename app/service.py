@@ -258,7 +258,7 @@ class Service:
         return (
             f"{metrics.total(metrics.accepted)} items accepted, {metrics.total(metrics.recovered)} recovered, "
             f"{metrics.total(metrics.sent) - handed_off} delivered, {siblings}"
-            f"{metrics.total(metrics.dropped)} dropped, {dead} in dead letters, {self._left()} left {where}"
+            f"{metrics.total(metrics.dropped)} dropped, {dead} dead, {self._left()} left {where}"
         )
 
     def _left(self) -> int:

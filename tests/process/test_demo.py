@@ -53,7 +53,7 @@ async def test_the_demo_shows_everything_that_it_sends_and_ends_well(tmp_path: P
     assert "9 spans, 3 services, 812ms, 2 errors" in process.output
     assert "All 29 items that were sent were printed." in process.output
     assert "ready: 127.0.0.1:" in process.output
-    assert "29 items accepted, 0 recovered, 29 delivered, 0 dropped, 0 left on disk" in process.log
+    assert "29 items accepted, 0 recovered, 29 delivered, 0 dropped, 0 dead, 0 left on disk" in process.log
     assert not left_behind(tmp_path)
 
 

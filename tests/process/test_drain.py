@@ -39,7 +39,7 @@ async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path:
         assert max(arrived.values()) == 1
         figures = account(service.log)
         assert figures == {
-            "accepted": len(arrived), "recovered": 0, "delivered": len(arrived), "dropped": 0, "left": 0
+            "accepted": len(arrived), "recovered": 0, "delivered": len(arrived), "dropped": 0, "dead": 0, "left": 0
         }  # fmt: skip
 
 
