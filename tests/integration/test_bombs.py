@@ -6,8 +6,7 @@ from app.core.errors import InvalidData
 from app.core.request import Signal
 from app.receivers.decode import read_protobuf
 from app.receivers.otlp_json import read_json
-from tests.support.peak import peak_growth
-from tests.support.turns import TURN, longest_turn
+from tests.support.cost import cost_of
 from tests.support.wire import field, group, nested_values, varint
 
 MIB = 1 << 20
@@ -46,12 +45,11 @@ PROTOBUF: dict[str, tuple[Signal, bytes, int]] = {
 
 
 @pytest.mark.parametrize(("signal", "body", "items"), PROTOBUF.values(), ids=PROTOBUF.keys())
-async def test_a_bomb_in_protobuf_is_bounded(signal: Signal, body: bytes, items: int) -> None:
-    with peak_growth() as peak:
-        result, longest = await longest_turn(read_protobuf(signal, body))
-    assert result == items
-    assert peak.growth < 128 * MIB
-    assert longest < TURN
+def test_a_bomb_in_protobuf_is_bounded(signal: Signal, body: bytes, items: int) -> None:
+    cost = cost_of(read_protobuf, signal, body)
+    assert cost.result == items
+    assert cost.growth < 128 * MIB
+    assert cost.longest_turn < 0.1
 
 
 def around(before: bytes, item: bytes, size: int = MIB // 2) -> bytes:
@@ -78,21 +76,19 @@ JSON: dict[str, tuple[Signal, bytes, int]] = {
 
 
 @pytest.mark.parametrize(("signal", "body", "items"), JSON.values(), ids=JSON.keys())
-async def test_a_bomb_in_json_is_bounded(signal: Signal, body: bytes, items: int) -> None:
-    with peak_growth() as peak:
-        result, longest = await longest_turn(read_json(signal, body))
-    assert not isinstance(result, Exception)
-    assert result.items == items
-    assert peak.growth < 128 * MIB
-    assert longest < TURN
+def test_a_bomb_in_json_is_bounded(signal: Signal, body: bytes, items: int) -> None:
+    cost = cost_of(read_json, signal, body)
+    assert not isinstance(cost.result, Exception)
+    assert cost.result.items == items
+    assert cost.growth < 128 * MIB
+    assert cost.longest_turn < 0.1
 
 
 @pytest.mark.parametrize(
     "body", [b"[" * 4 * MIB, many(b'{"x":'), many(b'{"resourceSpans":['), b'{"x":' + b"1" * 4 * MIB]
 )
-async def test_what_nests_or_goes_on_without_an_end_is_refused_in_time(body: bytes) -> None:
-    with peak_growth() as peak:
-        result, longest = await longest_turn(read_json(Signal.TRACES, body))
-    assert isinstance(result, InvalidData)
-    assert peak.growth < 128 * MIB
-    assert longest < TURN
+def test_what_nests_or_goes_on_without_an_end_is_refused_in_time(body: bytes) -> None:
+    cost = cost_of(read_json, Signal.TRACES, body)
+    assert isinstance(cost.result, InvalidData)
+    assert cost.growth < 128 * MIB
+    assert cost.longest_turn < 0.1

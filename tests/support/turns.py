@@ -5,10 +5,7 @@ import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
-__all__ = ["TURN", "longest_turn"]
-
-TURN = 0.3
-"""Seconds of CPU that a turn may take: the promise is 0.1, and coverage of lines triples what Python costs."""
+__all__ = ["longest_turn"]
 
 T = TypeVar("T")
 
