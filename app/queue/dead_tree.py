@@ -55,9 +55,13 @@ class DeadTree:
             transaction.delete(key, db=self.notices)
         return Tally(letters, items)
 
+    def empty(self, transaction: lmdb.Transaction) -> bool:
+        """Whether there is no letter."""
+        return not transaction.stat(self.notices)["entries"]
+
     def holder(self, transaction: lmdb.Transaction) -> Callable[[bytes | memoryview], bool]:
         """Return what tells whether the record of a key is a dead letter."""
-        if not transaction.stat(self.notices)["entries"]:
+        if self.empty(transaction):
             return lambda _: False
         return lambda key: transaction.get(key, db=self.notices) is not None
 

@@ -307,9 +307,11 @@ class LmdbStore:
         burials: Iterable[Burial] = (),
     ) -> int:
         with self._env.begin(write=True) as transaction:
+            with_dead = {signal for signal, dead in self._dead.items() if not dead.empty(transaction)}
             for signal, sequence in deletes:
                 transaction.delete(key_of(sequence), db=self._trees[signal])
-                self._dead[signal].forget(transaction, sequence)
+                if signal in with_dead:
+                    self._dead[signal].forget(transaction, sequence)
             for burial in burials:
                 self._dead[burial.signal].bury(transaction, burial.sequence, burial.notice, burial.record)
             for append in appends:

@@ -17,6 +17,7 @@ from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.collector import Collector, Otelcol, Rotel
 from tests.support.items import items_of
+from tests.support.patience import PATIENCE
 from tests.support.sdk import TRANSPORTS, Sdk
 from tests.support.service import Service
 from tests.support.telemetry import RESOURCE, VIEWS, Counting, record_logs, record_metrics, record_spans
@@ -92,7 +93,7 @@ async def everything_is_found_again(service: Service, backend: Backend, sent: di
         lambda scrape: all(scrape.books(signal).sent == expected[signal] for signal in Signal), "delivered"
     )
     await backend.received(
-        lambda backend: all(len(backend.items(signal)) >= expected[signal] for signal in Signal), timeout=30
+        lambda backend: all(len(backend.items(signal)) >= expected[signal] for signal in Signal), timeout=PATIENCE
     )
     for signal in Signal:
         passed_on = [request.body for request in backend.taken if request.signal is signal]

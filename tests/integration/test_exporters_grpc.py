@@ -19,6 +19,7 @@ from tests.support.backend import Backend
 from tests.support.certificates import Certificates
 from tests.support.exchange import Delay, Grpc, Hang, Partial, Raw
 from tests.support.load import spans_request
+from tests.support.patience import PATIENCE
 from tests.support.relay import Relay
 
 SMALL = ExportRequest(Signal.TRACES, spans_request(1, 10), 10)
@@ -236,7 +237,7 @@ class TestConnection:
         await backend.stop()
         assert isinstance(await refusal(exporter), Retryable)
         await backend.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(backend.taken) < 2:
                 try:
                     await exporter.consume(SMALL)
@@ -261,7 +262,7 @@ class TestConnection:
                 await backend.received(lambda backend: len(backend.requests) == 1)
                 relay.cut()
                 assert isinstance(await exporting, Retryable)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     while not backend.taken:
                         try:
                             await exporter.consume(SMALL)

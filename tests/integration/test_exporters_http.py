@@ -23,6 +23,7 @@ from tests.support.backend import Backend
 from tests.support.certificates import Certificates
 from tests.support.exchange import Answer, Close, Delay, Hang, Http, Partial, Raw, Reset, Success, status
 from tests.support.load import spans_request
+from tests.support.patience import PATIENCE
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 SMALL = ExportRequest(Signal.TRACES, spans_request(1, 10), 10)
@@ -149,7 +150,7 @@ class TestRequest:
         async with make_exporter(settings, metrics, "1") as exporter:
             await exporter.consume(SMALL)
             secrets.write_text("authorization: Bearer another\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while backend.requests[-1].headers["authorization"] != "Bearer another":
                     await exporter.consume(SMALL)
                     await asyncio.sleep(0.05)
@@ -321,7 +322,7 @@ class TestRefusal:
 
         async with served(refuse) as port:
             settings = ExporterSettings(endpoint=f"http://127.0.0.1:{port}", compression="none")
-            async with make_exporter(settings, metrics, "1") as exporter, asyncio.timeout(10):
+            async with make_exporter(settings, metrics, "1") as exporter, asyncio.timeout(PATIENCE):
                 assert isinstance(await refusal(exporter, LARGE), TooLarge)
 
 

@@ -22,6 +22,7 @@ from app.health import Health
 from app.receivers.grpc import GrpcReceiver
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
+from tests.support.patience import PATIENCE
 from tests.support.payload import one_item, spans
 from tests.support.process import until
 from tests.support.sink import Sink
@@ -183,9 +184,11 @@ async def test_what_passed_this_instance_before_is_refused_for_good(
     settings = ServerSettings(host="127.0.0.1", grpc_port=0)
     async with GrpcReceiver(settings, sink, metrics, health, instance) as receiver, connected(receiver) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
-        assert await call(spans(), timeout=10, metadata=((HEADER, other.names(Signal.TRACES)),)) == b""
+        assert await call(spans(), timeout=PATIENCE, metadata=((HEADER, other.names(Signal.TRACES)),)) == b""
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await call(spans(), timeout=10, metadata=((HEADER, other.name), (HEADER, instance.names(Signal.TRACES))))
+            await call(
+                spans(), timeout=PATIENCE, metadata=((HEADER, other.name), (HEADER, instance.names(Signal.TRACES)))
+            )
     assert (error.value.code(), hint(error.value)) == (Code.PERMISSION_DENIED, None)
     assert len(sink.requests) == 1
     assert "round in circles" in caplog.text
@@ -212,7 +215,9 @@ async def test_a_message_above_the_bound_is_refused_for_good_whether_it_came_inf
 
 async def test_an_unknown_method_is_unimplemented(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(b"", timeout=10)
+        await channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(
+            b"", timeout=PATIENCE
+        )
     assert error.value.code() is Code.UNIMPLEMENTED
 
 
@@ -272,7 +277,7 @@ async def test_a_connection_that_has_grown_old_is_sent_away_and_loses_nothing(ma
         await export(channel, spans())
         sent_away = asyncio.create_task(channel.wait_for_state_change(grpc.ChannelConnectivity.READY))
         sent = 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not sent_away.done():
                 await export(channel, spans())
                 sent += 1
@@ -287,7 +292,7 @@ class TestHealth:
             request_serializer=HealthCheckRequest.SerializeToString,
             response_deserializer=HealthCheckResponse.FromString,
         )
-        response = await call(HealthCheckRequest(service=service), timeout=10)
+        response = await call(HealthCheckRequest(service=service), timeout=PATIENCE)
         return int(response.status)
 
     def watch(self, channel: grpc.aio.Channel, service: str = "") -> AsyncIterator[HealthCheckResponse]:
@@ -323,7 +328,7 @@ class TestHealth:
         health.note("queue", "full")
         health.draining()
         assert (await anext(watch)).status == HealthCheckResponse.NOT_SERVING
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             receiver.begin_closing()
             assert [response async for response in watch] == []
 
@@ -363,7 +368,7 @@ class TestClosing:
         await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # GOAWAY
         sink.release()
         assert await under_way == b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await finish
         async with connected(receiver) as other:
             for each in (channel, other):  # who comes back, or comes only now, is told when to come
@@ -377,7 +382,7 @@ class TestClosing:
         sink.hold()
         under_way = asyncio.create_task(refusal(channel, spans()))
         await sink.wait_for_callers(1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await receiver.finish(0.1)
         assert (await under_way).code() in {Code.UNAVAILABLE, Code.CANCELLED}
         assert sink.requests == []
@@ -392,7 +397,7 @@ class TestClosing:
         )()
         await call.write(ServerReflectionRequest(list_services="*"))
         await call.read()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await receiver.finish(60)
 
 

@@ -15,6 +15,7 @@ from app.receivers.http_bounds import Bounds
 from app.receivers.http_server import HttpServer
 from app.receivers.meter import Meter
 from app.telemetry.metrics import Metrics
+from tests.support.patience import PATIENCE
 from tests.support.payload import spans
 from tests.support.process import until
 from tests.support.raw_http import RawClient, post
@@ -335,7 +336,7 @@ class TestEnd:
                 return server.server_state.total_requests == 1
 
             await until(answered, "the answer to be given")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await server.__aexit__()
 
     async def test_what_the_end_cuts_off_beside_otlp_is_reset_and_no_fault(

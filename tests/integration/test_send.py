@@ -26,6 +26,7 @@ from tests.support.certificates import Certificates
 from tests.support.collector import Otelcol
 from tests.support.exchange import Answer, Close, Delay, Grpc, Hang, Http, Partial, Raw, Received, Reset, status
 from tests.support.items import items_of
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/protobuf", "http/json")
@@ -51,7 +52,7 @@ def quiet_sdk() -> Iterator[None]:
 
 def towards(backend: Backend, protocol: Protocol, signal: Signal = Signal.TRACES) -> Options:
     endpoint = backend.grpc_endpoint if protocol == "grpc" else backend.http_endpoint
-    return Options(signal=signal, protocol=protocol, endpoint=endpoint, timeout=10)
+    return Options(signal=signal, protocol=protocol, endpoint=endpoint, timeout=PATIENCE)
 
 
 @contextmanager
@@ -207,7 +208,7 @@ class TestTls:
                 options,
                 cert_file=certificates.client_cert_file,
                 key_file=certificates.client_key_file,
-                timeout=10,
+                timeout=PATIENCE,
             )
             assert await sent(with_certificate) == Outcome(ITEMS, 0)
 

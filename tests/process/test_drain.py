@@ -14,6 +14,7 @@ import pytest
 from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.load import Load, identities, spans_request
+from tests.support.patience import PATIENCE
 from tests.support.service import SOON, Service
 
 
@@ -111,7 +112,7 @@ async def test_who_waits_for_delivery_when_the_service_ends_is_told_to_come_back
     service = Service(tmp_path, settings)
     async with service, grpc.aio.insecure_channel(service.grpc_target) as channel, aiohttp.ClientSession() as session:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
-        by_grpc = asyncio.ensure_future(call(spans_request(1, 10), timeout=20))
+        by_grpc = asyncio.ensure_future(call(spans_request(1, 10), timeout=PATIENCE))
         headers = {"Content-Type": "application/x-protobuf"}
         by_http = asyncio.create_task(
             session.post(f"{service.http_url}/v1/traces", data=spans_request(11, 10), headers=headers)

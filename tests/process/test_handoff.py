@@ -14,6 +14,7 @@ from tests.support.backend import Backend
 from tests.support.collector import Otelcol
 from tests.support.exchange import Answer, Hang, Http, Received, Success
 from tests.support.load import Load, identities
+from tests.support.patience import PATIENCE
 from tests.support.relay import Relay
 from tests.support.service import SOON, Service
 
@@ -75,7 +76,7 @@ async def test_one_of_two_is_rolled_while_the_collector_is_away_and_nothing_is_l
                 await second.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
                 acknowledged = rolled.acknowledged | other.acknowledged
                 await backend.received(
-                    lambda b: acknowledged <= set(identities(request.body for request in b.taken)), timeout=30
+                    lambda b: acknowledged <= set(identities(request.body for request in b.taken)), timeout=PATIENCE
                 )
 
 

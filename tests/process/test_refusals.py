@@ -18,6 +18,7 @@ from tests.support.collector import Collector, Otelcol
 from tests.support.command import command
 from tests.support.exchange import Hang, Http, Received, Success
 from tests.support.load import identities, spans_request
+from tests.support.patience import PATIENCE
 from tests.support.payload import spans
 from tests.support.service import Service
 
@@ -100,7 +101,7 @@ async def test_a_request_above_what_a_collector_takes_arrives_in_parts(
             assert await post(service, TRACES, spans_request(1, 30_000)) == [200]
             scrape = await service.settled(lambda s: s.books(TRACES).queued == 0, "all is decided")
             assert (scrape.books(TRACES).sent, scrape.books(TRACES).dead) == (30_000, 0)
-        await backend.received(lambda b: sum(map(count_spans, b.taken)) >= 30_000, timeout=30)
+        await backend.received(lambda b: sum(map(count_spans, b.taken)) >= 30_000, timeout=PATIENCE)
     assert Counter(identities(taken.body for taken in backend.taken)) == Counter(range(1, 30_001))
 
 
@@ -116,7 +117,7 @@ async def test_a_batch_that_a_collector_finds_too_large_arrives_in_smaller_ones(
             scrape = await service.settled(lambda s: s.books(TRACES).queued == 0, "all is decided")
             assert (scrape.books(TRACES).sent, scrape.books(TRACES).dead) == (40_000, 0)
             assert scrape.total("otlp_exporter_requests_total", code="RESOURCE_EXHAUSTED") > 0
-        await backend.received(lambda b: sum(map(count_spans, b.taken)) >= 40_000, timeout=30)
+        await backend.received(lambda b: sum(map(count_spans, b.taken)) >= 40_000, timeout=PATIENCE)
     assert Counter(identities(taken.body for taken in backend.taken)) == Counter(range(1, 40_001))
 
 
@@ -147,7 +148,7 @@ async def answer_to(service: Service, transport: str, body: bytes) -> str:
     async with grpc.aio.insecure_channel(service.grpc_target) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(TRACES.method)
         try:
-            await call(body, timeout=20)
+            await call(body, timeout=PATIENCE)
         except grpc.aio.AioRpcError as error:
             return error.code().name
     return "OK"
@@ -183,7 +184,7 @@ async def test_a_pipeline_that_a_collector_lacks_holds_its_signal_until_it_is_th
             replayed = (await command(tmp_path, "queue", "dead", "replay", "--signal", "logs", "--json")).json()
             assert replayed["items"] == scrape.books(LOGS).dead
             await service.settled(lambda s: s.books(LOGS).sent == 51, "the dead letters are delivered")
-            await backend.received(lambda b: len(b.log_records()) >= 51, timeout=30)
+            await backend.received(lambda b: len(b.log_records()) >= 51, timeout=PATIENCE)
     assert sorted(str(record.name) for record in backend.log_records()) == sorted(
         ["first", *(f"{number}" for number in range(50))]
     )

@@ -15,6 +15,7 @@ from tests.support.collector import Collector, Otelcol, Rotel
 from tests.support.exchange import Http, Success
 from tests.support.items import Item
 from tests.support.load import Load, spans_request
+from tests.support.patience import PATIENCE
 from tests.support.payload import one_item
 from tests.support.service import SOON, Service
 
@@ -55,7 +56,7 @@ async def post(service: Service, signal: Signal, **headers: str) -> None:
 async def call(service: Service, body: bytes, metadata: tuple[tuple[str, str], ...]) -> None:
     async with grpc.aio.insecure_channel(service.grpc_target) as channel:
         export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
-        await export(body, timeout=10, metadata=metadata)
+        await export(body, timeout=PATIENCE, metadata=metadata)
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -68,7 +69,7 @@ async def test_own_spans_are_found_behind_a_real_collector(
         async with Service(tmp_path, towards(collector, protocol), resource) as service:
             await post(service, Signal.LOGS, traceparent=CALLER)
             await call(service, spans_request(1, 20), (("traceparent", CALLER),))
-            await backend.received(lambda b: len(own(b)) >= 4, timeout=30)
+            await backend.received(lambda b: len(own(b)) >= 4, timeout=PATIENCE)
             await service.law()
     exported = {str(span.name): span.attributes for span in own(backend, "export")}
     assert exported["export logs"] == {

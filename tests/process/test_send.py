@@ -21,8 +21,9 @@ from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.certificates import Certificates
 from tests.support.exchange import Grpc, Hang, Http, Partial
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
-from tests.support.process import PATIENCE, until
+from tests.support.process import until
 from tests.support.service import COMMAND, Service, clean_environment
 
 PROTOCOLS = ("grpc", "http/protobuf", "http/json")

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from tests.support.patience import PATIENCE
+
 __all__ = ["FakeClock", "turns", "until"]
 
 _EPOCH_NS = 1_700_000_000_000_000_000
@@ -53,7 +55,7 @@ class FakeClock:
 
 async def until(condition: Callable[[], object]) -> None:
     """Return in the first turn of the event loop in which `condition` holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - a test looks on; what it looks at sets no event
             await asyncio.sleep(0)
 

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from app.core.request import Signal
+from tests.support.patience import PATIENCE
 
 __all__ = ["Load", "identities", "spans_request"]
 
@@ -123,7 +124,7 @@ class Load:
             while True:
                 first = self._next()
                 try:
-                    await call(spans_request(first, self._spans), timeout=20)
+                    await call(spans_request(first, self._spans), timeout=PATIENCE)
                     outcome = "OK"
                 except grpc.aio.AioRpcError as error:
                     outcome = error.code().name

@@ -7,10 +7,9 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["PATIENCE", "Process", "Unexpected", "until"]
+from tests.support.patience import PATIENCE
 
-PATIENCE = 30.0
-"""Seconds that anything may take before a test gives up on it."""
+__all__ = ["Process", "Unexpected", "until"]
 
 
 class Unexpected(AssertionError):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-__all__ = ["PATIENCE", "Answer", "RawClient", "post"]
+from tests.support.patience import PATIENCE
 
-PATIENCE = 10.0
+__all__ = ["Answer", "RawClient", "post"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 import zstandard
 
 from app.exporters.compress import INLINE_BYTES, Compressor
+from tests.support.patience import PATIENCE
 
 BODIES = [b"", b"a span", b"a span" * INLINE_BYTES, bytes(range(256)) * 100]
 
@@ -46,7 +47,7 @@ async def test_a_large_body_is_compressed_in_a_thread_that_goes_when_closed(name
     assert threads
     compressor.close()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE)
         assert not thread.is_alive()
 
 

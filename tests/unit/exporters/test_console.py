@@ -15,6 +15,7 @@ from app.core.request import ExportRequest, Signal
 from app.exporters.attempts import Attempts
 from app.exporters.console import ConsoleExporter
 from app.telemetry.metrics import Metrics
+from tests.support.patience import PATIENCE
 
 
 class FullStream(io.StringIO):
@@ -39,7 +40,7 @@ class StalledStream(io.StringIO):
 
     def write(self, text: str, /) -> int:
         self.entered.set()
-        assert self.released.wait(timeout=10)
+        assert self.released.wait(timeout=PATIENCE)
         return super().write(text)
 
 
@@ -50,7 +51,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def attempts(metrics: Metrics) -> Attempts:
-    return Attempts(metrics, SystemClock(), timeout=30)
+    return Attempts(metrics, SystemClock(), timeout=PATIENCE)
 
 
 def named(*names: str) -> ExportRequest:

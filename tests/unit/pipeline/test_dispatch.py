@@ -16,6 +16,7 @@ from app.settings import ExporterSettings
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock, turns, until
 from tests.support.letters import letters
+from tests.support.patience import PATIENCE
 from tests.support.payload import spans
 from tests.support.sink import Sink
 
@@ -358,7 +359,7 @@ async def test_a_drain_does_not_wait_for_batches_to_fill(
     await admission.consume(request(items=3))
     await admission.consume(request(items=4, signal=LOGS))
     await turns()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await dispatcher.drain(LONG)
     assert (sink.items(TRACES), sink.items(LOGS)) == (3, 4)
     assert all(queue.items(signal) == 0 for signal in Signal)
@@ -388,7 +389,7 @@ async def test_a_drain_in_the_turn_in_which_the_batch_timeout_passes_is_no_mista
     filling = dispatcher._filling[TRACES]
     filling.reschedule(0.0)
     await until(filling.expired)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await dispatcher.drain(LONG)
     assert sink.items(TRACES) == 3
 
@@ -402,7 +403,7 @@ async def test_a_drain_ends_when_the_last_that_waits_expires(
     draining = asyncio.create_task(dispatcher.drain(LONG))
     await asyncio.sleep(0)
     await queue.expire(clock.now_ns() + 1, dispatcher._expired)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await draining
 
 
@@ -413,7 +414,7 @@ async def test_a_drain_ends_when_the_last_that_waits_is_damaged(
     await admission.consume(request(bytes(200)))
     await turns()
     monkeypatch.setattr("app.queue.record.crc32", lambda *_: 0)  # matters to what is read back
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await dispatcher.drain(LONG)
     assert sent(metrics) + dropped(metrics, "damaged") == 1
 

@@ -11,6 +11,7 @@ from app.core.errors import InvalidData, Retryable, TooLarge
 from app.core.request import ExportRequest, Signal
 from app.queue import Lease, MemoryQueue, Queue
 from tests.support.clock import FakeClock, turns
+from tests.support.patience import PATIENCE
 
 EVERYTHING = 1 << 30
 TRACES, METRICS, LOGS = Signal
@@ -153,7 +154,7 @@ async def test_whoever_waits_for_a_lease_gets_what_is_released(queue: Queue) -> 
     waiting = asyncio.create_task(queue.lease(TRACES, 1))
     await turns()
     queue.release(first)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         lease = await waiting
     assert lease is not None
     queue.release(lease)
@@ -198,7 +199,7 @@ async def test_waiting_for_items_ends_when_so_many_wait(queue: Queue) -> None:
     await turns()
     assert not waiting.done()
     await keep(queue, b"b", 2)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await waiting
 
 
@@ -209,7 +210,7 @@ async def test_waiting_for_items_goes_on_when_they_are_gone_again(queue: Queue) 
     lease = await queue.lease(TRACES, EVERYTHING)  # in the turn that woke it
     assert lease is not None
     queue.release(lease)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await waiting
     assert queue.waiting(TRACES) == 1
 
@@ -239,7 +240,7 @@ async def test_room_that_becomes_free_is_given_to_who_waits(make_queue: MakeQueu
         await turns()
         assert not waiting.done()
         queue.settle(await take(queue, 1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await waiting
 
 

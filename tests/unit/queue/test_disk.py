@@ -15,6 +15,7 @@ from app.queue import DiskQueue, Lease, LmdbStore, QueueError
 from app.queue.store import RESERVE_BYTES
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock, turns, until
+from tests.support.patience import PATIENCE
 from tests.support.storage import FaultyStore
 
 EVERYTHING = 1 << 30
@@ -29,7 +30,7 @@ async def keep(queue: DiskQueue, body: bytes = b"x", items: int = 1, signal: Sig
 
 
 async def take(queue: DiskQueue, max_bytes: int = EVERYTHING, signal: Signal = TRACES) -> Lease:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         lease = await queue.lease(signal, max_bytes)
     assert lease is not None
     return lease
@@ -407,7 +408,7 @@ async def test_expiry_reaches_what_is_on_the_disk_while_the_destination_is_away(
         def expired(signal: Signal, items: int) -> None:
             gone[signal] += items
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await queue.expire(clock.now_ns(), expired)
             assert gone == {TRACES: 8, METRICS: 0, LOGS: 10}
             assert await waiting is None
@@ -494,7 +495,7 @@ async def test_a_queue_ends_though_its_disk_is_full(make_disk: MakeDisk, store: 
         queue.settle(await take(queue))
         await turns()
         ending = asyncio.create_task(queue.__aexit__(None, None, None))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not ending.done():
                 await clock.advance(1)
                 await asyncio.sleep(0.001)
@@ -510,7 +511,7 @@ async def test_who_waits_for_room_when_the_queue_ends_gets_a_true_answer(make_di
         waiting = [asyncio.create_task(keep(queue, b"%05d" % number * 4000)) for number in range(4)]
         await turns()
         queue.settle(await take(queue))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         answers = await asyncio.gather(*waiting, return_exceptions=True)
     kept = [number for number, answer in enumerate(answers) if isinstance(answer, int)]
     assert all(isinstance(answer, int | Retryable) for answer in answers)
