@@ -13,7 +13,8 @@ from app.pipeline.handoff import Handoff
 from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
 from app.queue import Queue
-from app.settings import ExporterSettings, RetrySettings
+from app.settings import AuthSettings, ExporterSettings, RetrySettings
+from app.settings.api_keys import all_keys
 from app.telemetry.metrics import Metrics
 
 __all__ = ["hand_off"]
@@ -24,15 +25,21 @@ _CONCURRENCY = 4  # for each signal; of siblings that are asked by several at on
 _SOON = RetrySettings(initial_interval=0.1, max_interval=1)
 
 
-def siblings(exporter: ExporterSettings, endpoint: str) -> ExporterSettings:
-    """How to send to `endpoint`: as the exporter does, but without what is the destination's own."""
+def siblings(exporter: ExporterSettings, endpoint: str, auth: AuthSettings) -> ExporterSettings:
+    """How to send to `endpoint`: as the exporter does, but with a key of our own, which is theirs, for its headers.
+
+    Raises:
+        OSError, ValueError: the file of the keys cannot be read.
+    """
+    file = auth.api_keys_file
+    keys = list(all_keys(auth.api_keys, file.read_text("utf-8") if file else "").values())
     own: dict[str, object] = {
         "endpoint": endpoint,
         "traces_endpoint": None,
         "metrics_endpoint": None,
         "logs_endpoint": None,
         "protocol": "http/protobuf",
-        "headers": {},
+        "headers": {"x-api-key": keys[0]} if keys else {},
         "headers_file": None,
         "timeout": min(_TIMEOUT, exporter.timeout),
         "concurrency": _CONCURRENCY,
@@ -47,14 +54,15 @@ async def hand_off(
     exporter: ExporterSettings,
     seconds: float,
     *,
+    auth: AuthSettings,
     metrics: Metrics,
     version: str,
     instance: Instance,
     clock: Clock,
 ) -> int:
     """Send what waits in `queue` to `endpoint`, for at most `seconds`; returns how many items were taken."""
-    settings = siblings(exporter, endpoint)
     try:
+        settings = siblings(exporter, endpoint, auth)
         async with make_exporter(settings, metrics, version, clock, instance) as way:
             attempt = Timeout(way, settings.timeout)
             destinations = {
@@ -63,6 +71,6 @@ async def hand_off(
             handoff = Handoff(queue, destinations, settings, metrics)
             await handoff.run(seconds)
             return handoff.items
-    except (OSError, ValueError) as error:  # a certificate that went away since the start
+    except (OSError, ValueError) as error:  # a file that went away since the start
         _log.error("nothing is handed off: %s", error)
         return 0

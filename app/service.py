@@ -32,6 +32,7 @@ from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
 from app.pipeline.tracing import TracedAttempts, TracedBatches
 from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
+from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
 from app.settings import Loaded, QueueSettings, Settings, warnings
@@ -77,6 +78,7 @@ class Service:
         self._handed_off = 0
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
+        self._keeper = Doorkeeper(settings.auth, self.metrics)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics)
 
     async def run(self) -> int:
@@ -88,7 +90,9 @@ class Service:
             # Each is entered after what it hands its work to, and left before it. The admin port comes first and
             # goes last, so that health can be asked while the queue is recovered and while it is drained.
             admin = await lifetimes.enter_async_context(
-                AdminServer(settings.metrics, settings.server.host, metrics, health, [queue_routes(self._desk())])
+                AdminServer(
+                    settings.metrics, settings.server.host, metrics, health, [queue_routes(self._desk(), self._keeper)]
+                )
             )
             queue = await lifetimes.enter_async_context(self.queue)
             self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
@@ -112,10 +116,10 @@ class Service:
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
             grpc = await lifetimes.enter_async_context(
-                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing)
+                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing, self._keeper)
             )
             http = await lifetimes.enter_async_context(
-                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing)
+                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing, self._keeper)
             )
             heart = asyncio.create_task(self._beat(retries), name="heartbeat")
             lifetimes.callback(heart.cancel)
@@ -213,6 +217,7 @@ class Service:
                     shutdown.handoff,
                     self._settings.exporter,
                     left,
+                    auth=self._settings.auth,
                     metrics=self.metrics,
                     version=self.version,
                     instance=self.instance,

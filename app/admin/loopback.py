@@ -1,16 +1,36 @@
-"""Who may do what cannot be undone: whoever is on this machine, or in this pod.
+"""Who may do what cannot be undone: whoever is on this machine, or in this pod, or shows an API key.
 
 The other end of the connection decides. What a header says of where a request comes from is not looked at; but a
 request that was meant for another name came through a proxy on this machine, or from a page in a browser on it.
 """
 
 import ipaddress
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from fastapi import HTTPException
 from starlette.requests import Request
 
-__all__ = ["only_from_here"]
+from app.core.errors import Unauthenticated
+from app.receivers.auth import Doorkeeper
+
+__all__ = ["only_from_here", "only_from_here_or_with_a_key"]
+
+
+def only_from_here_or_with_a_key(doorkeeper: Doorkeeper) -> Callable[[Request], Awaitable[None]]:
+    """Make what refuses a request that comes neither with a key nor from here."""
+
+    async def check(request: Request) -> None:
+        shown = request.headers.get("authorization", ""), request.headers.get("x-api-key", "")
+        if not doorkeeper.asks or not any(shown):
+            await only_from_here(request)
+            return
+        try:
+            doorkeeper.holder(*shown)
+        except Unauthenticated as error:
+            raise HTTPException(401, str(error), {"www-authenticate": "Bearer"}) from error
+
+    return check
 
 
 async def only_from_here(request: Request) -> None:
@@ -23,7 +43,7 @@ async def only_from_here(request: Request) -> None:
     name = _name(request.headers.get("host", ""))
     if not all(_is_loopback(host) or (own and host == own) for host in (peer, name)):
         raise HTTPException(
-            403, "only from the machine or pod itself: run otlp-service queue there, or forward the port"
+            403, "only from the machine or pod itself, or with an API key: run otlp-service queue there"
         )
 
 

@@ -3,7 +3,7 @@
 GET  /queue                        how much there is of everything
 GET  /queue/dead                   the dead letters, a page at a time
 GET  /queue/dead/{sequence}        one of them
-GET  /queue/dead/{sequence}/body   what was refused, as protobuf        (from the machine itself only)
+GET  /queue/dead/{sequence}/body   what was refused, as protobuf        (from the machine itself, or with an API key)
 POST /queue/dead/replay            move letters back to the queue       (as above)
 POST /queue/dead/purge             delete letters                       (as above)
 """
@@ -15,12 +15,13 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
-from app.admin.loopback import only_from_here
+from app.admin.loopback import only_from_here_or_with_a_key
 from app.core.errors import Retryable
 from app.core.request import Signal
 from app.queue.contract import QueueError
 from app.queue.desk import Desk, Fields
 from app.queue.letters import Selection
+from app.receivers.auth import Doorkeeper
 
 __all__ = ["LARGEST_PAGE", "queue_routes"]
 
@@ -52,10 +53,10 @@ class Choice(BaseModel):
         return Selection(sequences, self.signal, self.reason)
 
 
-def queue_routes(desk: Desk) -> APIRouter:
+def queue_routes(desk: Desk, doorkeeper: Doorkeeper) -> APIRouter:
     """The routes above. All run on the event loop, whose turns keep the figures right."""
     routes = APIRouter(prefix="/queue", tags=["queue"])
-    here = [Depends(only_from_here)]
+    here = [Depends(only_from_here_or_with_a_key(doorkeeper))]
 
     @routes.get("")
     async def status() -> Fields:

@@ -2,11 +2,13 @@
 
     OtlpError
     ├── Retryable            not now: full, closing, unavailable, too slow
+    │   └── OverQuota        not now, because this client has sent more than it may
     └── Refused              never
         ├── InvalidData      the data is not what it claims to be
         │   ├── TooLarge     it is above a size bound
         │   └── UnsupportedEncoding   its media type or content encoding is not known
         ├── NotAllowed       we are refused, whatever the data: credentials, path, method
+        │   └── Unauthenticated       the credentials are missing or wrong
         └── PartlyRejected   the request was taken, but for some of its items
 
 Every `reason` is a short fixed word that serves as the value of a metric's label.
@@ -16,10 +18,12 @@ __all__ = [
     "InvalidData",
     "NotAllowed",
     "OtlpError",
+    "OverQuota",
     "PartlyRejected",
     "Refused",
     "Retryable",
     "TooLarge",
+    "Unauthenticated",
     "UnsupportedEncoding",
 ]
 
@@ -38,6 +42,13 @@ class Retryable(OtlpError):
     def __init__(self, message: str, *, reason: str, delay: float | None = None) -> None:
         super().__init__(message, reason=reason)
         self.delay = delay
+
+
+class OverQuota(Retryable):
+    """Not now, because this client has sent more than it may; `delay` is when it may send again (429)."""
+
+    def __init__(self, message: str, *, delay: float) -> None:
+        super().__init__(message, reason="quota", delay=delay)
 
 
 class Refused(OtlpError):
@@ -70,6 +81,13 @@ class NotAllowed(Refused):
 
     def __init__(self, message: str, *, reason: str = "not_allowed") -> None:
         super().__init__(message, reason=reason)
+
+
+class Unauthenticated(NotAllowed):
+    """The client's credentials are missing or wrong (401)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="unauthenticated")
 
 
 class PartlyRejected(Refused):

@@ -43,7 +43,12 @@ def make_exporter(
     attempts = Attempts(metrics, clock, settings.timeout)
     if settings.protocol == "console":
         return ConsoleExporter(sys.stdout, attempts)
-    headers = HeadersFile(settings.headers_file, settings.headers, grpc=settings.protocol == "grpc")
+    headers = HeadersFile(
+        settings.headers_file,
+        settings.headers,
+        grpc=settings.protocol == "grpc",
+        reloaded=lambda well: metrics.reloaded("exporter.headers_file", well),
+    )
     user_agent = f"otlp-service/{version}"
     instance = instance or Instance()
     if settings.protocol == "grpc":

@@ -2,9 +2,11 @@
 
 nothing raised, PartlyRejected   200  OK
 Retryable, anything unexpected   503  UNAVAILABLE         and when to come back
+OverQuota                        429  RESOURCE_EXHAUSTED  and when to come back
 TooLarge                         413  RESOURCE_EXHAUSTED  without RetryInfo, which makes it permanent
 UnsupportedEncoding              415  INVALID_ARGUMENT
 InvalidData                      400  INVALID_ARGUMENT
+Unauthenticated                  401  UNAUTHENTICATED
 NotAllowed                       403  PERMISSION_DENIED
 """
 
@@ -22,10 +24,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.core.errors import (
     NotAllowed,
+    OverQuota,
     PartlyRejected,
     Refused,
     Retryable,
     TooLarge,
+    Unauthenticated,
     UnsupportedEncoding,
 )
 from app.core.request import Signal
@@ -72,6 +76,7 @@ TAKEN: Final = Answer(grpc.StatusCode.OK, 200)
 _REFUSALS: tuple[tuple[type[Refused], grpc.StatusCode, int], ...] = (  # the first that fits
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
     (UnsupportedEncoding, grpc.StatusCode.INVALID_ARGUMENT, 415),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401),
     (NotAllowed, grpc.StatusCode.PERMISSION_DENIED, 403),
     (Refused, grpc.StatusCode.INVALID_ARGUMENT, 400),
 )
@@ -84,6 +89,9 @@ def answer_to(error: Exception) -> Answer:
     """
     message = str(error)[:_LONGEST_MESSAGE].encode(errors="replace").decode()
     match error:
+        case OverQuota():
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            return Answer(code, 429, message, error.reason, retryable=True, delay=error.delay)
         case Retryable():
             return Answer(grpc.StatusCode.UNAVAILABLE, 503, message, error.reason, retryable=True, delay=error.delay)
         case PartlyRejected():

@@ -12,6 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import grpc
@@ -19,10 +20,11 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it has no types
 
 from app.core.consumer import Consumer
-from app.core.errors import Retryable
+from app.core.errors import OtlpError, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import Signal
 from app.receivers.answers import Answer, grpc_trailers, response_protobuf
+from app.receivers.auth import Doorkeeper, Holder
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
@@ -56,11 +58,12 @@ class GrpcReceiver:
         health: Probes,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self._settings = settings
         self._probes = health
         self._meter = Meter(metrics, "grpc")
-        self._handler = Handler(consumer, self._meter, instance=instance, tracer=tracer)
+        self._handler = Handler(consumer, self._meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
         self._server: grpc.aio.Server | None = None
         self._stand_in: grpc.aio.Server | None = None
         self._closing = False
@@ -113,15 +116,15 @@ class GrpcReceiver:
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
         server = grpc.aio.server(options=server_options(self._settings))
-        server.add_generic_rpc_handlers((_Exports(self._export), self._health.handlers()))
+        server.add_generic_rpc_handlers((_Exports(self._export, self._handler), self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port)
         await server.start()
         return server
 
-    def _export(self, signal: Signal, instances: str = "", traceparent: str = "") -> "Method":
+    def _export(self, signal: Signal, caller: "_Caller | None" = None) -> "Method":
         async def export(body: bytes, context: Context) -> bytes:
-            answer = await self._answer(signal, body, instances, traceparent)
+            answer = await self._answer(signal, body, caller)
             if answer.code is not grpc.StatusCode.OK:
                 trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
                 await context.abort(answer.code, answer.message, trailers)
@@ -129,15 +132,21 @@ class GrpcReceiver:
 
         return grpc.unary_unary_rpc_method_handler(export)
 
-    async def _answer(self, signal: Signal, body: bytes, instances: str, traceparent: str) -> Answer:
+    async def _answer(self, signal: Signal, body: bytes, caller: "_Caller | None") -> Answer:
         began = time.monotonic()
         self._inflight += 1
         code = grpc.StatusCode.CANCELLED.name
         try:
             if self._closing:
                 answer = self._handler.refuse(signal, Retryable("the service is shutting down", reason="closing"))
+            elif caller is None:
+                answer = await self._handler.take(signal, body)
+            elif isinstance(caller.holder, OtlpError):
+                answer = self._handler.refuse(signal, caller.holder)
             else:
-                answer = await self._handler.take(signal, body, instances=instances, traceparent=traceparent)
+                answer = await self._handler.take(
+                    signal, body, instances=caller.instances, traceparent=caller.traceparent, holder=caller.holder
+                )
             code = answer.code.name
             return answer
         finally:
@@ -148,14 +157,25 @@ class GrpcReceiver:
             self._meter.answered(signal, code)
 
 
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """What a call's metadata says."""
+
+    instances: str
+    traceparent: str
+    holder: Holder | OtlpError | None
+    """Who it is, or why it is turned away."""
+
+
 class _Exports(grpc.GenericRpcHandler):
     """The methods of all signals. `export` makes a handler; most calls need none of their own.
 
     A call's metadata is looked at here, where gRPC has it at hand; to ask for it later costs three times as much.
     """
 
-    def __init__(self, export: Callable[..., "Method"]) -> None:
+    def __init__(self, export: Callable[..., "Method"], handler: Handler) -> None:
         self._export = export
+        self._handler = handler
         self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
@@ -163,13 +183,25 @@ class _Exports(grpc.GenericRpcHandler):
         if found is None:
             return None
         signal, handler = found
-        instances = traceparent = ""
+        instances = traceparent = authorization = api_key = ""
         for name, value in handler_call_details.invocation_metadata:
             if name == HEADER:
                 instances += f"{value!s},"
             elif name == "traceparent":
                 traceparent = str(value)
-        return self._export(signal, instances, traceparent) if instances or traceparent else handler
+            elif name == "authorization":
+                authorization = str(value)
+            elif name == "x-api-key":
+                api_key = str(value)
+        if not (instances or traceparent or self._handler.asks_for_a_key):
+            return handler
+        return self._export(signal, _Caller(instances, traceparent, self._holder(authorization, api_key)))
+
+    def _holder(self, authorization: str, api_key: str) -> Holder | OtlpError | None:
+        try:
+            return self._handler.admit(authorization, api_key)
+        except OtlpError as error:
+            return error
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 
 from app.core.consumer import Consumer
+from app.core.errors import PartlyRejected
 from app.core.instance import Instance
 from app.core.request import ExportRequest, Signal
 from app.receivers.answers import TAKEN, Answer, answer_to
+from app.receivers.auth import Doorkeeper, Holder
 from app.receivers.decode import read_protobuf
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import read_json
@@ -31,17 +33,44 @@ class Handler:
         *,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self._consumer = consumer
         self._meter = meter
         self._monotonic = monotonic
         self._instance = instance or Instance()
         self._tracer = tracer
+        self._doorkeeper = doorkeeper
         self._quiet_until = float("-inf")
         self._complaints = Sparingly(_logger, monotonic=monotonic)
 
+    @property
+    def asks_for_a_key(self) -> bool:
+        """Whether a request needs one."""
+        return self._doorkeeper is not None and self._doorkeeper.asks
+
+    def admit(self, authorization: str, api_key: str) -> Holder | None:
+        """See who asks, before the request is read; None where nobody needs a key.
+
+        Raises:
+            Unauthenticated: the key is missing or wrong.
+            OverQuota: its holder has to wait.
+        """
+        if self._doorkeeper is None or not self._doorkeeper.asks:
+            return None
+        holder = self._doorkeeper.holder(authorization, api_key)
+        holder.check()
+        return holder
+
     async def take(
-        self, signal: Signal, body: bytes, *, json: bool = False, instances: str = "", traceparent: str = ""
+        self,
+        signal: Signal,
+        body: bytes,
+        *,
+        json: bool = False,
+        instances: str = "",
+        traceparent: str = "",
+        holder: Holder | None = None,
     ) -> Answer:
         """Take one inflated request; every outcome but cancellation is an answer.
 
@@ -51,6 +80,7 @@ class Handler:
             json: it is JSON, not protobuf.
             instances: those of this service that it has passed, as its header says.
             traceparent: the caller's span, as its header says.
+            holder: whose request it is, where that is asked.
         """
         items, span = 0, None
         if traceparent and self._tracer is not None:
@@ -64,7 +94,7 @@ class Handler:
             if items:
                 if instances:
                     self._instance.came_from(signal, instances)
-                await self._consumer.consume(request)
+                await self._consume(request, holder)
         except asyncio.CancelledError:
             if span is not None:
                 span.end("cancelled", items=items)
@@ -76,6 +106,25 @@ class Handler:
         if span is not None:
             span.end(answer.reason or "taken", answer.message, items=items)
         return answer
+
+    async def _consume(self, request: ExportRequest, holder: Holder | None) -> None:
+        """Pass a request on, at the expense of `holder`; what was not taken costs nothing."""
+        if holder is None:
+            await self._consumer.consume(request)
+            return
+        taken = 0
+        holder.spend(request.items, len(request.body))
+        try:
+            await self._consumer.consume(request)
+            taken = request.items
+        except PartlyRejected as error:
+            taken = max(0, request.items - error.items)
+            raise
+        finally:
+            if taken:
+                holder.sent(request.signal, taken)
+            else:
+                holder.spend(-request.items, -len(request.body))
 
     def refuse(self, signal: Signal, error: Exception, items: int = 0) -> Answer:
         """Turn `error` into the client's answer, and count what is known of the request."""

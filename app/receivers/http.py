@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.core.consumer import Consumer
 from app.core.instance import Instance
 from app.receivers.answers import Answer
+from app.receivers.auth import Doorkeeper
 from app.receivers.encoding import Encoding, choose_encoding
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
@@ -37,10 +38,12 @@ class HttpReceiver:
         health: Probes,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
-        self._app = OtlpApp(limits, Handler(consumer, meter, instance=instance, tracer=tracer), meter, _pages(health))
+        handler = Handler(consumer, meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
+        self._app = OtlpApp(limits, handler, meter, _pages(health))
         self._server = HttpServer(
             self._app,
             host=settings.host,

@@ -1,7 +1,7 @@
 """OTLP over HTTP as an ASGI application: it answers the three OTLP paths itself and hands on the rest.
 
-A request is bounded, read, inflated, checked and counted, and consumed, in this order; the first that says no ends
-it. A refusal carries a ``google.rpc.Status`` in the encoding of the request.
+A request is authenticated, bounded, read, inflated, checked and counted, and consumed, in this order; the first that
+says no ends it. A refusal carries a ``google.rpc.Status`` in the encoding of the request.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
 from app.core.instance import HEADER
 from app.core.request import Signal
 from app.receivers.answers import TAKEN, Answer, retry_after
+from app.receivers.auth import Holder
 from app.receivers.budget import Budget, Lease
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
 from app.receivers.handler import Handler
@@ -47,11 +48,21 @@ class _Gone(Exception):
 class _Head:
     """What a request's headers say."""
 
-    __slots__ = ("accept", "content_encoding", "content_type", "encoding", "instances", "length", "traceparent")
+    __slots__ = (
+        "accept",
+        "api_key",
+        "authorization",
+        "content_encoding",
+        "content_type",
+        "encoding",
+        "instances",
+        "length",
+        "traceparent",
+    )
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.content_type = self.content_encoding = self.accept = b""
-        self.instances = self.traceparent = b""
+        self.instances = self.traceparent = self.authorization = self.api_key = b""
         self.length = 0
         for name, value in headers:
             if name == b"content-type":
@@ -66,6 +77,10 @@ class _Head:
                 self.instances += value + b","
             elif name == b"traceparent":
                 self.traceparent = value
+            elif name == b"authorization":
+                self.authorization = value
+            elif name == b"x-api-key":
+                self.api_key = value
         self.encoding = read_content_type(self.content_type)
 
 
@@ -119,7 +134,8 @@ class OtlpApp:
             if scope["method"] != "POST":
                 return _not_allowed(scope["method"], signal)
             self._check_open(scope)
-            return await self._take(signal, head, receive)
+            holder = self._handler.admit(head.authorization.decode("latin-1"), head.api_key.decode("latin-1"))
+            return await self._take(signal, head, receive, holder)
         except _Gone:
             raise
         except TimeoutError as error:
@@ -136,7 +152,7 @@ class OtlpApp:
         if busy := scope["state"].get(BUSY):
             raise Retryable(busy, reason="connections")
 
-    async def _take(self, signal: Signal, head: _Head, receive: Receive) -> Answer:
+    async def _take(self, signal: Signal, head: _Head, receive: Receive, holder: Holder | None) -> Answer:
         encoding = head.encoding
         if encoding is None:
             raise UnsupportedEncoding(
@@ -157,6 +173,7 @@ class OtlpApp:
                     json=encoding is Encoding.JSON,
                     instances=head.instances.decode("latin-1"),
                     traceparent=head.traceparent.decode("latin-1"),
+                    holder=holder,
                 )
             finally:
                 self._meter.measured(signal, self._monotonic() - began, size)
@@ -193,6 +210,8 @@ def _write(signal: Signal, encoding: Encoding, answer: Answer) -> tuple[Message,
     headers = [(b"content-type", encoding.value), (b"content-length", b"%d" % len(body))]
     if answer.status == 405:
         headers.append((b"allow", b"POST"))
+    elif answer.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     elif answer.status == 413:
         headers.append((b"connection", b"close"))  # there may be more to come than is worth reading
     elif answer.retryable:

@@ -5,11 +5,13 @@ from app.settings.headers import HeadersFile
 from app.settings.load import Loaded, SettingsError, check_files, load
 from app.settings.model import (
     DISK_RESERVE,
+    AuthSettings,
     ExporterSettings,
     HealthSettings,
     LoggingSettings,
     MetricsSettings,
     QueueSettings,
+    Quota,
     RetrySettings,
     ServerSettings,
     Settings,
@@ -19,9 +21,11 @@ from app.settings.model import (
 )
 from app.settings.schema import schema
 from app.settings.show import show
+from app.settings.watched import Watched
 
 __all__ = [
     "DISK_RESERVE",
+    "AuthSettings",
     "ExporterSettings",
     "HeadersFile",
     "HealthSettings",
@@ -29,6 +33,7 @@ __all__ = [
     "LoggingSettings",
     "MetricsSettings",
     "QueueSettings",
+    "Quota",
     "RetrySettings",
     "ServerSettings",
     "Settings",
@@ -36,6 +41,7 @@ __all__ = [
     "ShutdownSettings",
     "TlsSettings",
     "TracingSettings",
+    "Watched",
     "check_files",
     "load",
     "schema",

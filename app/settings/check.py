@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from app.core.request import Signal
+from app.settings.api_keys import parse_keys
 from app.settings.endpoint import endpoint_problem, mask_url
-from app.settings.model import DISK_RESERVE, ExporterSettings, QueueSettings, ServerSettings, Settings
+from app.settings.model import DISK_RESERVE, AuthSettings, ExporterSettings, QueueSettings, ServerSettings, Settings
 from app.settings.ourselves import own_port
 from app.settings.units import format_duration, format_size
 
@@ -28,6 +29,7 @@ class Conflict(NamedTuple):
 def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Every contradiction."""
     yield from _server(settings.server)
+    yield from _quotas(settings.auth)
     yield from _ports(settings)
     yield from _queue(settings.queue, settings.server.max_request_size)
     yield from _exporter(settings.exporter)
@@ -71,6 +73,12 @@ def _server(server: ServerSettings) -> Iterator[Conflict]:
                 (f"server.{name}",),
                 f"{format_duration(seconds)} is too long; write at most {format_duration(_LONGEST)}",
             )
+
+
+def _quotas(auth: AuthSettings) -> Iterator[Conflict]:
+    if auth.api_keys_file is None:  # which may get the names yet
+        for name in auth.quotas.keys() - parse_keys(auth.api_keys).keys():
+            yield Conflict(("auth.quotas", "auth.api_keys"), f"{name!r} names no key of auth.api_keys; write its name")
 
 
 def _ports(settings: Settings) -> Iterator[Conflict]:

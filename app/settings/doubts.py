@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.request import Signal
+from app.settings.api_keys import parse_keys
 from app.settings.endpoint import mask_url, split_endpoint
 from app.settings.model import ExporterSettings, QueueSettings, Settings
 from app.settings.units import format_duration, format_size
@@ -34,6 +35,7 @@ _USUAL_SECONDS = {
     "shutdown.delay": (0, 60),
     "shutdown.grace": (0, 600),
 }
+_SHORT_KEY = 16
 _GRPC_BYTES = 4 * _MiB
 _FLEETING = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"))  # noqa: S108 - named to warn of them
 
@@ -41,6 +43,11 @@ _FLEETING = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"))  # 
 def warnings(settings: Settings) -> list[str]:
     """What is likely a mistake, each as ``key: value and why; remedy``. Looks at the disk under the queue."""
     found = list(_unusual(settings))
+    found += [
+        f"auth.api_keys: the key {name!r} has {len(key)} characters, which can be guessed; make it of 32 random ones"
+        for name, key in parse_keys(settings.auth.api_keys).items()
+        if len(key) < _SHORT_KEY
+    ]
     if settings.exporter.protocol != "console":
         found += _destinations(settings.exporter)
         found += _tls(settings.exporter)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from app.settings.keys import KEYS, SECTIONS, Value, unknown
+from app.settings.keys import KEYS, SECTIONS, Key, Value, unknown
 
 __all__ = ["read_file"]
 
@@ -40,6 +40,14 @@ def read_text(text: str, name: str) -> tuple[dict[str, Value], list[str]]:
     if root is not None and not _is_null(root):
         reader.section(root, "")
     return reader.values, reader.problems
+
+
+def _takes(key: Key) -> str:
+    if key.is_list:
+        return "a list of text"
+    if key.is_map_of_maps:
+        return "a map of names to maps"
+    return "a map of names to text" if key.is_map else "one value"
 
 
 def _is_null(node: Node) -> bool:
@@ -80,25 +88,50 @@ class _Reader:
             self._problem(f"{key}: the tag {node.tag} is not known; write a plain value", node)
         elif isinstance(node, ScalarNode):
             raw = None if _is_null(node) else node.value
-            if raw is None and KEYS[key].is_map:
+            if raw is None and (KEYS[key].is_map or KEYS[key].is_list):
                 return
             self.values[key] = Value(raw, self._place(key_node))
         elif KEYS[key].is_map and isinstance(node, MappingNode):
             self._map(key, key_node, node)
+        elif KEYS[key].is_list and isinstance(node, SequenceNode):
+            self._list(key, key_node, node)
         else:
-            expected = "a map of names to text" if KEYS[key].is_map else "one value"
+            expected = _takes(KEYS[key])
             given = "a map" if isinstance(node, MappingNode) else "a list"
             self._problem(f"{key}: takes {expected}, not {given}", node)
 
     def _map(self, key: str, key_node: ScalarNode, node: MappingNode) -> None:
+        if not KEYS[key].is_map_of_maps:
+            self.values[key] = Value(self._pairs(key, _takes(KEYS[key]), node), self._place(key_node))
+            return
+        entries: dict[str, dict[str, str]] = {}
+        for name_node, inner in node.value:
+            if not isinstance(name_node, ScalarNode) or not isinstance(inner, MappingNode):
+                self._problem(f"{key}: takes {_takes(KEYS[key])}; write name: {{items_per_second: 1000}}", name_node)
+            elif name_node.value in entries:
+                self._problem(f"{key}: {name_node.value!r} is there already; keep one", name_node)
+            else:
+                entries[name_node.value] = self._pairs(f"{key}.{name_node.value}", "a map of names to values", inner)
+        self.values[key] = Value(entries, self._place(key_node))
+
+    def _pairs(self, key: str, takes: str, node: MappingNode) -> dict[str, str]:
         entries: dict[str, str] = {}
         for name_node, value_node in node.value:
             if not isinstance(name_node, ScalarNode) or not isinstance(value_node, ScalarNode) or _is_null(value_node):
-                self._problem(f"{key}: takes a map of names to text; write name: value", name_node)
+                self._problem(f"{key}: takes {takes}; write name: value", name_node)
             elif name_node.value in entries:
                 self._problem(f"{key}: {name_node.value!r} is there already; keep one", name_node)
             else:
                 entries[name_node.value] = value_node.value
+        return entries
+
+    def _list(self, key: str, key_node: ScalarNode, node: SequenceNode) -> None:
+        entries: list[str] = []
+        for item in node.value:
+            if not isinstance(item, ScalarNode) or _is_null(item):
+                self._problem(f"{key}: takes {_takes(KEYS[key])}; write - text", item)
+            else:
+                entries.append(item.value)
         self.values[key] = Value(entries, self._place(key_node))
 
     def _place(self, node: Node) -> str:

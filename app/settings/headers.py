@@ -1,17 +1,15 @@
 """The headers of an export: from the configuration, and from a file of secrets that may change."""
 
 import json
-import logging
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-__all__ = ["HeadersFile", "check_headers", "parse_headers_file", "parse_pairs"]
+from app.settings.watched import Watched
 
-_log = logging.getLogger(__name__)
+__all__ = ["HeadersFile", "check_headers", "parse_headers_file", "parse_pairs"]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -27,7 +25,6 @@ _OURS = {
     "transfer-encoding",
     "user-agent",
 }
-_LOOK_EVERY = 1.0
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -112,8 +109,7 @@ def parse_headers_file(text: str, *, grpc: bool = False) -> dict[str, str]:
 class HeadersFile:
     """The headers to send now: those of the configuration, and over them those of a file, when there is one.
 
-    The file is looked at once a second at most and read again when it is another or has changed (a Kubernetes
-    secret is replaced by moving a link). What cannot be read leaves the headers as they were, with an error in the log.
+    The file is `Watched`.
 
     Raises:
         OSError: the file cannot be read at the start.
@@ -127,41 +123,21 @@ class HeadersFile:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         grpc: bool = False,
+        reloaded: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._path = path
-        self._grpc = grpc
         self._base = dict(headers)
-        self._current = self._base
-        self._monotonic = monotonic
-        self._looked = monotonic()
-        self._seen: tuple[int, ...] = ()
-        self._failure = ""
-        if path is not None:
-            self._read(path)
+        self._file = (
+            None
+            if path is None
+            else Watched(
+                "exporter.headers_file",
+                path,
+                lambda text: self._base | parse_headers_file(text, grpc=grpc),
+                monotonic=monotonic,
+                reloaded=reloaded,
+            )
+        )
 
     def current(self) -> Mapping[str, str]:
         """The headers of the next request; lower-case names."""
-        if self._path is not None and self._monotonic() - self._looked >= _LOOK_EVERY:
-            self._looked = self._monotonic()
-            self._look(self._path)
-        return self._current
-
-    def _look(self, path: Path) -> None:
-        try:
-            self._read(path)
-        except (OSError, ValueError) as error:
-            failure = f"exporter.headers_file: {str(path)!r} cannot be read again, its former headers stay: {error}"
-            if failure != self._failure:
-                _log.error(failure)
-            self._failure = failure
-        else:
-            self._failure = ""
-
-    def _read(self, path: Path) -> None:
-        status = os.stat(path)  # noqa: PTH116 - the one call that this costs, without a Path's detour
-        seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-        if seen == self._seen:
-            return
-        self._current = self._base | parse_headers_file(path.read_text("utf-8"), grpc=self._grpc)
-        # What changes while it is read has another status than the one noted here, and so is read again.
-        self._seen = seen
+        return self._base if self._file is None else self._file.current()

@@ -1,5 +1,6 @@
 """The names that a configuration may hold, and what to say about one that it may not."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -17,9 +18,9 @@ PREFIX = "OTLP_"
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a source says about a key: text, None, or a map of text; and where it says so."""
+    """What a source says about a key: text, None, a list of text, or a map of text or of such maps; and where."""
 
-    raw: str | dict[str, str] | None
+    raw: str | Sequence[str] | Mapping[str, str | Mapping[str, str]] | None
     origin: str
 
 
@@ -37,6 +38,14 @@ class Key:
     @property
     def is_map(self) -> bool:
         return isinstance(self.default, dict)
+
+    @property
+    def is_map_of_maps(self) -> bool:
+        return self.is_map and get_args(self.kind)[1] is not str
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.default, list)
 
     @property
     def may_be_null(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.settings.api_keys import all_keys
 from app.settings.check import conflicts
 from app.settings.doubts import warnings
 from app.settings.environment import read_environment, read_standard
@@ -84,22 +85,31 @@ def check_files(loaded: Loaded) -> None:
         SettingsError: some cannot be read, or do not hold what they should.
     """
     exporter = loaded.settings.exporter
+    auth = loaded.settings.auth
     files = {
+        "auth.api_keys_file": auth.api_keys_file,
         "exporter.headers_file": exporter.headers_file,
         "exporter.tls.ca_file": exporter.tls.ca_file,
         "exporter.tls.cert_file": exporter.tls.cert_file,
         "exporter.tls.key_file": exporter.tls.key_file,
     }
+    contents: dict[str, tuple[str, Callable[[str], object]]] = {
+        "auth.api_keys_file": ("API keys", lambda text: all_keys(auth.api_keys, text)),
+        "exporter.headers_file": (
+            "headers",
+            lambda text: parse_headers_file(text, grpc=exporter.protocol == "grpc"),
+        ),
+    }
     problems: list[str] = []
     for key, path in files.items():
         try:
             content = path.read_bytes() if path else b""
-            if key == "exporter.headers_file":
-                parse_headers_file(content.decode(), grpc=exporter.protocol == "grpc")
+            if path and key in contents:
+                contents[key][1](content.decode())
         except OSError as error:
             problems.append(f"{key}: {str(path)!r} cannot be read: {error.strerror} ({loaded.origins[key]})")
         except ValueError as error:
-            problems.append(f"{key}: {str(path)!r} does not hold headers: {error} ({loaded.origins[key]})")
+            problems.append(f"{key}: {str(path)!r} does not hold {contents[key][0]}: {error} ({loaded.origins[key]})")
     if not problems:
         try:
             client_context(exporter.tls)
@@ -132,7 +142,9 @@ def _validate(values: Mapping[str, Value]) -> tuple[Settings, dict[str, str]]:
         return Settings(**_nest(raw)), bad
     except ValidationError as error:
         for detail in error.errors():
-            bad.setdefault(_key(detail["loc"]), _explain(detail))
+            key = _key(detail["loc"])
+            within = ".".join(map(str, detail["loc"][key.count(".") + 1 :]))
+            bad.setdefault(key, f"{within}: {_explain(detail)}" if within else _explain(detail))
     return Settings(**_nest({key: value for key, value in raw.items() if key not in bad})), bad
 
 
@@ -142,7 +154,7 @@ def _key(location: Sequence[int | str]) -> str:
     return next(name for name in names if name in KEYS)
 
 
-def _null(key: str, raw: str | dict[str, str] | None) -> object:
+def _null(key: str, raw: object) -> object:
     """The environment and the command line know only text, so an empty one and ``null`` stand for no value."""
     if isinstance(raw, str) and raw.strip().lower() in {"", "null"} and KEYS[key].may_be_null:
         return None
@@ -191,5 +203,6 @@ _EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda given, context: f"{given!r} is too small; it must be at least {_whole(context['ge'])}",
     "less_than_equal": lambda given, context: f"{given!r} is too large; it must be at most {_whole(context['le'])}",
     "string_pattern_mismatch": lambda given, _: f"{given!r} is not a path; write one such as /metrics",
+    "extra_forbidden": lambda *_: "unknown; write items_per_second, bytes_per_second or burst",
     "string_too_short": lambda *_: "is empty; write a value, or leave the key out",
 }

@@ -4,6 +4,7 @@ A section is frozen and holds plain values: durations are seconds, sizes are byt
 (`QueueSettings(wait=0.5)`) read neither the environment nor a file; `app.settings.load` does.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,17 +13,20 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.core.request import Signal
+from app.settings.api_keys import parse_keys, read_list
 from app.settings.endpoint import split_endpoint, target
 from app.settings.headers import check_headers, parse_pairs
 from app.settings.units import Duration, Size
 
 __all__ = [
     "DISK_RESERVE",
+    "AuthSettings",
     "ExporterSettings",
     "HealthSettings",
     "LoggingSettings",
     "MetricsSettings",
     "QueueSettings",
+    "Quota",
     "RetrySettings",
     "ServerSettings",
     "Settings",
@@ -74,6 +78,21 @@ def _pairs(value: object) -> object:
     return parse_pairs(value) if isinstance(value, str) else value
 
 
+def _keys(value: list[str]) -> list[str]:
+    parse_keys(value)
+    return value
+
+
+def _quotas(value: object) -> object:
+    """A map of maps may come as one line of JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except ValueError as error:
+        raise ValueError('it is not JSON; write {"name": {"items_per_second": 1000}}') from error
+
+
 def _some(value: object) -> object:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError(f"{value!r} is not a path; write one")
@@ -86,6 +105,8 @@ PositiveDuration = Annotated[Duration, Field(gt=0)]
 PositiveSize = Annotated[Size, Field(gt=0)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers), BeforeValidator(_pairs)]
 File = Annotated[Path, BeforeValidator(_some)]
+ApiKeys = Annotated[list[str], AfterValidator(_keys), BeforeValidator(read_list)]
+Quotas = Annotated[dict[str, "Quota"], BeforeValidator(_quotas)]
 
 
 class ServerSettings(_Section):
@@ -105,6 +126,28 @@ class ServerSettings(_Section):
     body_timeout: PositiveDuration = Field(30, description="How long an HTTP client may take to send a body.")
     max_connection_age: PositiveDuration = Field(
         300, description="When a connection is closed in friendship (jittered), so that new pods get their share."
+    )
+
+
+class Quota(_Section):
+    """How much the holder of a key may send: on average, and for how long it may have saved up."""
+
+    items_per_second: Annotated[float, Field(gt=0)] | None = None
+    bytes_per_second: PositiveSize | None = None
+    burst: PositiveDuration = 10
+
+
+class AuthSettings(_Section):
+    """Who may send: who shows a key as `Authorization: Bearer KEY` or `x-api-key: KEY`; without keys, everybody."""
+
+    api_keys: ApiKeys = Field([], description="`name:key` or `key` each; names are what metrics call them.", repr=False)
+    api_keys_file: File | None = Field(
+        None, description="More keys from a file, one a line; read again when it changes."
+    )
+    quotas: Quotas = Field(
+        {},
+        description="By a key's name: `items_per_second`, `bytes_per_second`, and `burst` (10s), "
+        "for how long what was not sent may be saved up.",
     )
 
 
@@ -245,6 +288,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     exporter: ExporterSettings = ExporterSettings()
     queue: QueueSettings = QueueSettings()
     tracing: TracingSettings = TracingSettings()

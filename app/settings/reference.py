@@ -17,7 +17,15 @@ from app.settings.units import parse_duration, parse_size
 __all__ = ["rewrite"]
 
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", dict: "map"}
+_NAMES = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    dict: "map",
+    list: "list",
+}
 _PLAIN = {str(kind): name for kind, name in _NAMES.items()}
 
 

@@ -81,6 +81,11 @@ def _values(key: Key) -> Schema:
         return {"type": ["string", "integer"], "minimum": int(positive), **text}
     if get_origin(key.kind) is Literal:
         return {"type": "string", "enum": list(get_args(key.kind))}
+    if key.is_map_of_maps:
+        inner: type[BaseModel] = get_args(key.kind)[1]
+        fields = {name: _values(Key(name, info)) for name, info in inner.model_fields.items()}
+        each = {"type": "object", "properties": fields, "additionalProperties": False}
+        return {"type": "object", "additionalProperties": each}
     described = dict(_TYPES[key.kind])
     for item in key.metadata:
         match item:

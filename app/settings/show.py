@@ -8,6 +8,7 @@ from typing import Any
 from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
+from app.settings.api_keys import parse_keys
 from app.settings.endpoint import mask_url
 from app.settings.keys import KEYS
 from app.settings.load import Loaded
@@ -36,8 +37,10 @@ def show(loaded: Loaded) -> str:
 
 
 def _written(key: str, value: Any) -> str:
-    if isinstance(value, dict):
-        return json.dumps(dict.fromkeys(value, _MASK))
+    if not KEYS[key].info.repr:
+        return json.dumps(
+            dict.fromkeys(value, _MASK) if KEYS[key].is_map else [f"{name}:{_MASK}" for name in parse_keys(value)]
+        )
     if isinstance(value, str):
         shown = mask_url(value) if key.endswith(("endpoint", "handoff")) else value
         return shown if _is_plain(shown) else json.dumps(shown)

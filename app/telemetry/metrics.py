@@ -71,6 +71,10 @@ class Metrics:
         self.http_requests = counter(
             "http_requests", "OTLP requests over both transports, for autoscaling.", "method", "route", "code"
         )
+        self.auth_items = counter(
+            "otlp_auth_items", "Items taken of those who hold an API key, by its name.", "key", "signal"
+        )
+        self._reloads = counter("otlp_config_reloads", "Files that changed and were read again.", "file", "outcome")
         self.recovered = counter(
             "otlp_queue_recovered_items", "Items that a start found in the queue, dead letters included.", "signal"
         )
@@ -114,6 +118,10 @@ class Metrics:
                 self.accepted.labels(signal.value, transport)
                 self.request_seconds.labels(signal.value, transport)
                 self.request_bytes.labels(signal.value, transport)
+
+    def reloaded(self, key: str, well: bool) -> None:
+        """Count that the file of the setting `key` changed, and whether it could be read again."""
+        self._reloads.labels(key, "success" if well else "failure").inc()
 
     @staticmethod
     def total(counter: Counter) -> int:

@@ -15,13 +15,15 @@ from app.core.request import ExportRequest, Signal
 from app.health import Health
 from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue
 from app.queue.store import RESERVE_BYTES
-from app.settings import MetricsSettings
+from app.receivers.auth import Doorkeeper
+from app.settings import AuthSettings, MetricsSettings
 from app.telemetry.metrics import Metrics
 from tests.support.asgi import ask
 from tests.support.clock import FakeClock
 from tests.support.letters import letters
 
 TRACES, METRICS, LOGS = Signal
+OPEN = Doorkeeper(AuthSettings(), Metrics("test"))
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ async def serving(desk: Desk) -> AsyncIterator[aiohttp.ClientSession]:
     health = Health("1.2.3", SystemClock())
     metrics = Metrics("1.2.3")
     async with (
-        AdminServer(MetricsSettings(port=0), "127.0.0.1", metrics, health, [queue_routes(desk)]) as admin,
+        AdminServer(MetricsSettings(port=0), "127.0.0.1", metrics, health, [queue_routes(desk, OPEN)]) as admin,
         aiohttp.ClientSession(f"http://127.0.0.1:{admin.port}") as client,
     ):
         yield client
@@ -249,9 +251,9 @@ ELSEWHERE = [("10.0.0.6", "10.0.0.5:9090"), ("10.0.0.6", "127.0.0.1:9090"), ("12
 ELSEWHERE += [("127.0.0.6", "otlp-service:9090"), ("::ffff:10.0.0.6", "localhost"), ("", "localhost"), ("::1", "")]
 
 
-def pages(desk: Desk) -> FastAPI:
+def pages(desk: Desk, doorkeeper: Doorkeeper = OPEN) -> FastAPI:
     pages = FastAPI()
-    pages.include_router(queue_routes(desk))
+    pages.include_router(queue_routes(desk, doorkeeper))
     return pages
 
 
@@ -283,3 +285,30 @@ async def test_from_elsewhere_they_may_be_counted_and_nothing_else(
         assert await asked(desk, peer, host, "/queue/dead/1/body", "GET") == 403
         for path in ("/queue", "/queue/dead"):
             assert await asked(desk, peer, host, path, "GET") == 200
+
+
+async def test_from_elsewhere_a_key_opens_what_cannot_be_undone(queue: Queue, desk: Desk) -> None:
+    keeper = Doorkeeper(AuthSettings(api_keys=["web:sesame"]), Metrics("test"))
+    elsewhere, here = ("10.0.0.6", "10.0.0.5:9090"), ("127.0.0.1", "localhost:9090")
+
+    async def purged(place: tuple[str, str], **shown: str) -> int:
+        headers = [("content-type", "application/json"), ("host", place[1])]
+        headers += [(name.replace("_", "-"), value) for name, value in shown.items()]
+        reply = await ask(
+            pages(desk, keeper),
+            "/queue/dead/purge",
+            b'{"all": true}',
+            method="POST",
+            headers=headers,
+            client=(place[0], 40_000),
+            server=("10.0.0.5", 9090),
+        )
+        return reply.status
+
+    async with queue:
+        assert await purged(elsewhere, authorization="Bearer sesame") == 200
+        assert await purged(elsewhere, x_api_key="sesame") == 200
+        assert await purged(elsewhere, x_api_key="wrong") == 401
+        assert await purged(here, x_api_key="wrong") == 401
+        assert await purged(elsewhere) == 403
+        assert await purged(here) == 200

@@ -15,7 +15,8 @@ from app.queue import Desk, MemoryQueue
 from app.queue.letters import EVERYTHING, Selection
 from app.queue_command.desk import NoAnswerError
 from app.queue_command.remote import Remote, UnreachableError
-from app.settings import MetricsSettings
+from app.receivers.auth import Doorkeeper
+from app.settings import AuthSettings, MetricsSettings
 from app.telemetry.metrics import Metrics
 from tests.support.backend import Backend
 from tests.support.letters import letters
@@ -33,7 +34,8 @@ def queue() -> MemoryQueue:
 async def remote(queue: MemoryQueue) -> AsyncIterator[Remote]:
     desk = Desk(queue, SystemClock(), "memory", lambda *_: None)
     metrics, health = Metrics(""), Health("", SystemClock())
-    async with AdminServer(MetricsSettings(port=0), "127.0.0.1", metrics, health, [queue_routes(desk)]) as admin:
+    routes = queue_routes(desk, Doorkeeper(AuthSettings(), metrics))
+    async with AdminServer(MetricsSettings(port=0), "127.0.0.1", metrics, health, [routes]) as admin:
         yield Remote("127.0.0.1", admin.port)
 
 

@@ -36,7 +36,7 @@ class Process:
     def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         self._command = list(command)
-        self._environment = dict(os.environ if environment is None else environment)
+        self.environment = dict(os.environ if environment is None else environment)
         self._name = Path(command[0]).name
         self._output = directory / f"{self._name}.stdout"
         self._log = directory / f"{self._name}.stderr"
@@ -66,7 +66,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self._command,
                 cwd=self.directory,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,

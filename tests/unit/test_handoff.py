@@ -9,7 +9,7 @@ from app.core.instance import Instance
 from app.core.request import ExportRequest, Signal
 from app.handoff import hand_off, siblings
 from app.queue import MemoryQueue
-from app.settings import ExporterSettings, TlsSettings
+from app.settings import AuthSettings, ExporterSettings, TlsSettings
 from app.telemetry.metrics import Metrics
 
 TLS = TlsSettings(ca_file=Path("ca.pem"))
@@ -26,13 +26,15 @@ def test_siblings_get_nothing_that_is_the_destinations_own() -> None:
         max_batch_bytes=1000,
         timeout=30,
     )
-    settings = siblings(exporter, "http://otlp-service:8080")
+    settings = siblings(exporter, "http://otlp-service:8080", AuthSettings())
     assert [settings.endpoint_for(signal) for signal in Signal] == [
         f"http://otlp-service:8080{signal.path}" for signal in Signal
     ]
     assert (settings.protocol, settings.headers, settings.headers_file) == ("http/protobuf", {}, None)
     assert (settings.tls, settings.max_batch_bytes, settings.timeout) == (TLS, 1000, 5)
-    assert siblings(ExporterSettings(timeout=1), "http://s").timeout == 1
+    keys = AuthSettings(api_keys=["web:sesame", "other"])
+    assert siblings(exporter, "http://s", keys).headers == {"x-api-key": "sesame"}
+    assert siblings(ExporterSettings(timeout=1), "http://s", AuthSettings()).timeout == 1
 
 
 async def test_without_its_certificates_nothing_is_handed_off_and_nothing_is_lost(
@@ -46,6 +48,7 @@ async def test_without_its_certificates_nothing_is_handed_off_and_nothing_is_los
         "https://otlp-service:8080",
         ExporterSettings(tls=TLS),
         1,
+        auth=AuthSettings(),
         metrics=Metrics("0"),
         version="0",
         instance=Instance(),

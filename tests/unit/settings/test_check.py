@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import (
+    AuthSettings,
     ExporterSettings,
     MetricsSettings,
     QueueSettings,
@@ -194,3 +195,15 @@ def test_what_is_printed_has_no_endpoint_that_could_be_ours() -> None:
 def test_metrics_do_not_take_the_place_of_what_else_is_asked_there(path: str) -> None:
     assert "metrics.path" in found(Settings(metrics=MetricsSettings(path=path)))
     assert found(Settings(metrics=MetricsSettings(path="/healthy"))) == {}
+
+
+def test_a_quota_is_that_of_a_key_unless_a_file_may_have_it() -> None:
+    quotas: dict[str, object] = {"app": {"items_per_second": 5}}
+
+    def conflicts_of(**auth: object) -> dict[str, str]:
+        return found(Settings(auth=AuthSettings.model_validate({"quotas": quotas} | auth)))
+
+    assert conflicts_of(api_keys=["web:sesame"]) == {
+        "auth.quotas": "'app' names no key of auth.api_keys; write its name"
+    }
+    assert conflicts_of(api_keys=["app:sesame"]) == conflicts_of(api_keys_file="keys") == {}

@@ -129,3 +129,10 @@ def test_a_directory_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = doubts(queue=ELSEWHERE | {"directory": str(tmp_path / "file")})
     assert f"queue.directory: '{tmp_path / 'file'}' cannot be looked into: Not a directory" in found
+
+
+def test_a_key_that_can_be_guessed_is_told() -> None:
+    keys = {"api_keys": ["web:sesame", "app:0123456789abcdef"]}
+    assert doubts(auth=keys) == [
+        "auth.api_keys: the key 'web' has 6 characters, which can be guessed; make it of 32 random ones"
+    ]

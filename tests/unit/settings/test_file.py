@@ -61,7 +61,7 @@ def test_an_unknown_name_is_told_with_what_was_probably_meant(text: str, problem
 
 @pytest.mark.parametrize(
     ("section", "key"),
-    [("auth", "api_keys"), ("server", "tls"), ("server", "cors"), ("console", "enabled")],
+    [("server", "tls"), ("server", "cors"), ("console", "enabled")],
 )
 def test_a_key_whose_feature_is_not_there_is_unknown(section: str, key: str) -> None:
     mistakes = problems(f"{section}: {{{key}: 1}}\n")
@@ -139,3 +139,35 @@ def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xef\xbb\xbfserver: {port: 1}\n")
     assert read_file(path) == ({"server.port": Value("1", f"{path}:1")}, [])
+
+
+def test_lists_and_maps_of_maps_are_read() -> None:
+    values, mistakes = read_text("auth:\n  api_keys: [web:a, b]\n  quotas:\n    web: {burst: 5s}\n", "f")
+    assert not mistakes
+    assert {key: value.raw for key, value in values.items()} == {
+        "auth.api_keys": ["web:a", "b"],
+        "auth.quotas": {"web": {"burst": "5s"}},
+    }
+    assert read_text("auth: {api_keys: , quotas: }", "f") == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("auth: {api_keys: {web: hush}}", "auth.api_keys: takes a list of text, not a map (f:1)"),
+        ("auth: {api_keys: [[hush]]}", "auth.api_keys: takes a list of text; write - text (f:1)"),
+        ("auth: {api_keys: [~]}", "auth.api_keys: takes a list of text; write - text (f:1)"),
+        ("auth: {quotas: [web]}", "auth.quotas: takes a map of names to maps, not a list (f:1)"),
+        (
+            "auth: {quotas: {web: 5}}",
+            "auth.quotas: takes a map of names to maps; write name: {items_per_second: 1000} (f:1)",
+        ),
+        (
+            "auth: {quotas: {web: {burst: [1]}}}",
+            "auth.quotas.web: takes a map of names to values; write name: value (f:1)",
+        ),
+        ("auth: {quotas: {web: {}, web: {}}}", "auth.quotas: 'web' is there already; keep one (f:1)"),
+    ],
+)
+def test_what_is_no_list_or_no_map_of_maps_is_told(text: str, mistake: str) -> None:
+    assert read_text(text, "f")[1] == [mistake]

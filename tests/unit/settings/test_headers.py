@@ -174,7 +174,7 @@ def test_a_file_that_becomes_unreadable_leaves_the_former_headers_and_says_so_on
     for _ in range(3):
         clock.seconds += 1
         assert headers.current() == {"token": "one"}
-    assert [(record.levelno, "former headers stay" in record.message) for record in caplog.records] == [
+    assert [(record.levelno, "what it held stays in force" in record.message) for record in caplog.records] == [
         (logging.ERROR, True)
     ]
 

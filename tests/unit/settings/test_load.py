@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.settings import Loaded, Settings, SettingsError, check_files, load
+from app.settings import AuthSettings, Loaded, Settings, SettingsError, check_files, load
 from app.settings.file import read_text
 from app.settings.keys import KEYS
 from tests.support.certificates import Certificates
@@ -149,6 +149,19 @@ def test_texts_become_values_whoever_says_them() -> None:
         ("metrics.path", "metrics", "'metrics' is not a path; write one such as /metrics"),
         ("exporter.protocol", "grcp", "'grcp' is not 'http/protobuf', 'grpc' or 'console'; did you mean grpc?"),
         ("queue.storage", "tape", "'tape' is not 'disk' or 'memory'; write 'disk' or 'memory'"),
+        (
+            "auth.api_keys",
+            "web:hu sh",
+            "entry 1: its key is empty or has characters that no header may; write name:key",
+        ),
+        ("auth.quotas", "web", 'it is not JSON; write {"name": {"items_per_second": 1000}}'),
+        ("auth.quotas", '{"w": {"items": 1}}', "w.items: unknown; write items_per_second, bytes_per_second or burst"),
+        (
+            "auth.quotas",
+            '{"w": {"burst": "5"}}',
+            "w.burst: '5' is not a duration; a number needs its unit; write 5s or 5ms",
+        ),
+        ("auth.quotas", '{"w": {"items_per_second": 0}}', "w.items_per_second: 0 is too small; it must be above 0"),
         ("exporter.headers", "x y=hush", "'x y' is not a header's name; use letters, digits and hyphens"),
     ],
 )
@@ -214,12 +227,20 @@ def test_no_message_holds_a_secret() -> None:
     assert "hush" not in "\n".join(problems)
 
 
-def test_settings_do_not_show_the_values_of_headers() -> None:
-    assert "hush" not in repr(load({"exporter.headers": "a=hush"}, {}))
+def test_settings_do_not_show_secrets() -> None:
+    assert "hush" not in repr(load({"exporter.headers": "a=hush", "auth.api_keys": "web:hush"}, {}))
+
+
+def test_keys_and_quotas_come_from_the_file_or_one_line(tmp_path: Path) -> None:
+    text = "auth: {api_keys: ['web:a', b], quotas: {web: {items_per_second: 1e+03, burst: 1m}}}"
+    in_file = load({}, {}, config=config(tmp_path, text)).settings.auth
+    quotas = '{"web": {"items_per_second": 1000, "burst": "1m"}}'
+    assert in_file == load({}, {"OTLP_AUTH__API_KEYS": "web:a,b", "OTLP_AUTH__QUOTAS": quotas}).settings.auth
+    assert load({"auth.quotas": "", "auth.api_keys": ""}, {}).settings.auth == AuthSettings()
 
 
 def with_files(directory: Path, **contents: str) -> Loaded:
-    overrides = {"headers": "exporter.headers_file", "ca": "exporter.tls.ca_file"}
+    overrides = {"headers": "exporter.headers_file", "ca": "exporter.tls.ca_file", "keys": "auth.api_keys_file"}
     for name, content in contents.items():
         (directory / name).write_text(content)
     return load({overrides[name]: str(directory / name) for name in contents}, {})
@@ -241,6 +262,13 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         f"exporter.headers_file: '{headers}' does not hold headers: line 1 is not a header; write name: value {source}",
         f"exporter.tls.ca_file: '{authority}' cannot be read: No such file or directory {source}",
     ]
+
+
+def test_a_file_that_holds_no_keys_is_told(tmp_path: Path) -> None:
+    check_files(with_files(tmp_path, keys="web:sesame\n# none\n"))
+    with pytest.raises(SettingsError, match=r"keys' does not hold API keys: key 1: its key is empty") as caught:
+        check_files(with_files(tmp_path, keys="web:hush hush"))
+    assert "hush" not in str(caught.value)
 
 
 def test_an_authority_that_is_none_is_told(tmp_path: Path) -> None:

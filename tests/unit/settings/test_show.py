@@ -9,6 +9,7 @@ from app.settings import Loaded, load, show
 SECRETS = {
     "exporter.endpoint": "http://user:hush@c:4318",
     "exporter.traces_endpoint": "http://c/v1/traces?key=hush",
+    "auth.api_keys": "web:hush-hush,hush",
     "exporter.headers": "authorization=hush,x-tenant=hush",
     "shutdown.handoff": "http://user:hush@sibling:8080",
 }
@@ -70,7 +71,7 @@ def test_each_value_tells_where_it_came_from() -> None:
     assert [line.split("#")[1].strip() for line in lines if "max_hint: 1m " in line] == [
         "OTLP_EXPORTER__RETRY__MAX_HINT"
     ]
-    assert sum("# default" in line for line in lines) == len(lines) - 2 - 10
+    assert sum("# default" in line for line in lines) == len(lines) - 2 - 11
 
 
 def test_secrets_are_masked_and_their_names_shown() -> None:
@@ -80,3 +81,10 @@ def test_secrets_are_masked_and_their_names_shown() -> None:
     assert exporter["endpoint"] == "http://user:****@c:4318"
     assert exporter["traces_endpoint"] == "http://c/v1/traces?****"
     assert exporter["headers"] == {"authorization": "****", "x-tenant": "****"}
+    assert yaml.safe_load(text)["auth"]["api_keys"] == ["web:****", "key2:****"]
+
+
+def test_quotas_are_no_secret() -> None:
+    loaded = load({"auth.api_keys": "web:hush", "auth.quotas": '{"web": {"items_per_second": 5, "burst": "1m"}}'}, {})
+    quotas = yaml.safe_load(show(loaded))["auth"]["quotas"]
+    assert quotas == {"web": {"items_per_second": 5.0, "bytes_per_second": None, "burst": "1m"}}

@@ -24,6 +24,8 @@ def test_names_are_those_that_are_documented() -> None:
     names = {family.name for family in Metrics("test").registry.collect() if family.name.startswith(("otlp", "http"))}
     assert names == {
         "http_requests",
+        "otlp_auth_items",
+        "otlp_config_reloads",
         "otlp_exporter_batch_items",
         "otlp_exporter_dropped_items",
         "otlp_exporter_last_success_timestamp_seconds",

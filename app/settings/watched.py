@@ -1,0 +1,79 @@
+"""A file that may change while it is in use, such as a secret that Kubernetes replaces by moving a link."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+__all__ = ["Watched"]
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY = 1.0
+
+T = TypeVar("T")
+
+
+class Watched(Generic[T]):
+    """What a file holds now.
+
+    The file is looked at once a second at most and read again when it is another or has changed. What cannot be read
+    leaves the value as it was, with an error in the log that `key`, the setting with the path, begins.
+
+    Raises:
+        OSError: the file cannot be read at the start.
+        ValueError: `parse` says that it does not hold what it should at the start.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        path: Path,
+        parse: Callable[[str], T],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        reloaded: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self._key = key
+        self._path = path
+        self._parse = parse
+        self._monotonic = monotonic
+        self._reloaded = reloaded
+        self._looked = monotonic()
+        self._failure = ""
+        self._seen = self._status()
+        self._value = self._read()
+
+    def current(self) -> T:
+        """The value for what happens now."""
+        if self._monotonic() - self._looked >= _LOOK_EVERY:
+            self._looked = self._monotonic()
+            self._look()
+        return self._value
+
+    def _look(self) -> None:
+        try:
+            # What changes while it is read has another status than the one noted here, and so is read again.
+            seen = self._status()
+            changed = seen != self._seen
+            if changed:
+                self._value = self._read()
+        except (OSError, ValueError) as error:
+            failure = f"{self._key}: {str(self._path)!r} cannot be read again, what it held stays in force: {error}"
+            if failure != self._failure:
+                _log.error(failure)
+                self._reloaded(False)
+            self._failure = failure
+        else:
+            self._failure = ""
+            if changed:
+                self._seen = seen
+                self._reloaded(True)
+
+    def _read(self) -> T:
+        return self._parse(self._path.read_text("utf-8"))
+
+    def _status(self) -> tuple[int, ...]:
+        status = os.stat(self._path)  # noqa: PTH116 - the one call that this costs, without a Path's detour
+        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
