@@ -13,6 +13,7 @@ from app.core.consumer import Consumer
 from app.core.instance import Instance
 from app.receivers.answers import Answer
 from app.receivers.auth import Doorkeeper
+from app.receivers.cors import Cors
 from app.receivers.encoding import Encoding, choose_encoding
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
@@ -43,7 +44,7 @@ class HttpReceiver:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
         handler = Handler(consumer, meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
-        self._app = OtlpApp(limits, handler, meter, _pages(health))
+        self._app = OtlpApp(limits, handler, meter, _pages(health), cors=Cors(settings.cors))
         self._server = HttpServer(
             self._app,
             host=settings.host,

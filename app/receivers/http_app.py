@@ -20,11 +20,13 @@ from app.core.request import Signal
 from app.receivers.answers import TAKEN, Answer, retry_after
 from app.receivers.auth import Holder
 from app.receivers.budget import Budget, Lease
+from app.receivers.cors import Cors
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
 from app.receivers.handler import Handler
 from app.receivers.http_bounds import BUSY
 from app.receivers.inflate import inflate_async
 from app.receivers.meter import Meter
+from app.settings import CorsSettings
 
 __all__ = ["Limits", "OtlpApp"]
 
@@ -57,30 +59,23 @@ class _Head:
         "encoding",
         "instances",
         "length",
+        "origin",
         "traceparent",
     )
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.content_type = self.content_encoding = self.accept = b""
-        self.instances = self.traceparent = self.authorization = self.api_key = b""
-        self.length = 0
-        for name, value in headers:
-            if name == b"content-type":
-                self.content_type = value
-            elif name == b"content-encoding":
-                self.content_encoding = value
-            elif name == b"content-length":
-                self.length = int(value)
-            elif name == b"accept":
-                self.accept = value
-            elif name == _INSTANCES:
-                self.instances += value + b","
-            elif name == b"traceparent":
-                self.traceparent = value
-            elif name == b"authorization":
-                self.authorization = value
-            elif name == b"x-api-key":
-                self.api_key = value
+        given = dict(headers)
+        self.content_type = given.get(b"content-type", b"")
+        self.content_encoding = given.get(b"content-encoding", b"")
+        self.length = int(given.get(b"content-length", 0))
+        self.accept = given.get(b"accept", b"")
+        self.traceparent = given.get(b"traceparent", b"")
+        self.authorization = given.get(b"authorization", b"")
+        self.api_key = given.get(b"x-api-key", b"")
+        self.origin = given.get(b"origin", b"")
+        self.instances = b""
+        if _INSTANCES in given:
+            self.instances = b",".join(value for name, value in headers if name == _INSTANCES)
         self.encoding = read_content_type(self.content_type)
 
 
@@ -94,6 +89,8 @@ class OtlpApp:
         meter: Meter,
         rest: ASGIApp,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        cors: Cors | None = None,
     ) -> None:
         self.closing = False
         self._bounds = {
@@ -104,6 +101,7 @@ class OtlpApp:
         self._handler = handler
         self._meter = meter
         self._rest = rest
+        self._cors = cors or Cors(CorsSettings())
         self._monotonic = monotonic
 
     @property
@@ -117,6 +115,10 @@ class OtlpApp:
             await self._rest(scope, receive, send)
             return
         head = _Head(scope["headers"])
+        if head.origin and scope["method"] == "OPTIONS" and self._cors.allows(head.origin):
+            for message in _empty(204, self._cors.of_preflight(head.origin, scope["headers"])):
+                await send(message)
+            return
         try:
             answer = await self._answer(signal, scope, head, receive)
         except _Gone:
@@ -126,6 +128,8 @@ class OtlpApp:
             start, body = _TAKEN[head.encoding]
         else:
             start, body = _write(signal, choose_encoding(head.content_type, head.accept), answer)
+        if head.origin and self._cors.on:
+            start = dict(start, headers=[*start["headers"], *self._cors.of_answer(head.origin)])
         await send(start)
         await send(body)
 
@@ -219,6 +223,10 @@ def _write(signal: Signal, encoding: Encoding, answer: Answer) -> tuple[Message,
         headers.append((b"retry-after", b"%d" % seconds))
     start = {"type": "http.response.start", "status": answer.status, "headers": headers}
     return start, {"type": "http.response.body", "body": body}
+
+
+def _empty(status: int, headers: list[tuple[bytes, bytes]]) -> tuple[Message, Message]:
+    return {"type": "http.response.start", "status": status, "headers": headers}, {"type": "http.response.body"}
 
 
 _TAKEN: Final = {encoding: _write(Signal.TRACES, encoding, TAKEN) for encoding in Encoding}  # for each signal the same

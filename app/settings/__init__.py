@@ -6,6 +6,7 @@ from app.settings.load import Loaded, SettingsError, check_files, load
 from app.settings.model import (
     DISK_RESERVE,
     AuthSettings,
+    CorsSettings,
     ExporterSettings,
     HealthSettings,
     LoggingSettings,
@@ -26,6 +27,7 @@ from app.settings.watched import Watched
 __all__ = [
     "DISK_RESERVE",
     "AuthSettings",
+    "CorsSettings",
     "ExporterSettings",
     "HeadersFile",
     "HealthSettings",

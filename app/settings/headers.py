@@ -3,13 +3,13 @@
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 from app.settings.watched import Watched
 
-__all__ = ["HeadersFile", "check_headers", "parse_headers_file", "parse_pairs"]
+__all__ = ["HeadersFile", "check_headers", "check_names", "parse_headers_file", "parse_pairs"]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -45,6 +45,19 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not _VALUE.fullmatch(text):
             raise ValueError(f"the value of {name!r} holds characters that no header may; use printable ASCII")
         checked[name] = text.strip()
+    return checked
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """Names of headers in lower case, or ``*``.
+
+    Raises:
+        ValueError: one is not a header's name.
+    """
+    checked = [name.strip().lower() for name in names]
+    for given, name in zip(names, checked, strict=True):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{given!r} is not a header's name; use letters, digits and hyphens")
     return checked
 
 

@@ -15,12 +15,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.core.request import Signal
 from app.settings.api_keys import parse_keys, read_list
 from app.settings.endpoint import split_endpoint, target
-from app.settings.headers import check_headers, parse_pairs
+from app.settings.headers import check_headers, check_names, parse_pairs
+from app.settings.origins import check_origins
 from app.settings.units import Duration, Size
 
 __all__ = [
     "DISK_RESERVE",
     "AuthSettings",
+    "CorsSettings",
     "ExporterSettings",
     "HealthSettings",
     "LoggingSettings",
@@ -106,7 +108,20 @@ PositiveSize = Annotated[Size, Field(gt=0)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers), BeforeValidator(_pairs)]
 File = Annotated[Path, BeforeValidator(_some)]
 ApiKeys = Annotated[list[str], AfterValidator(_keys), BeforeValidator(read_list)]
+Origins = Annotated[list[str], AfterValidator(check_origins), BeforeValidator(read_list)]
+HeaderNames = Annotated[list[str], AfterValidator(check_names), BeforeValidator(read_list)]
 Quotas = Annotated[dict[str, "Quota"], BeforeValidator(_quotas)]
+
+
+class CorsSettings(_Section):
+    """Whether pages in browsers may send over HTTP."""
+
+    allowed_origins: Origins = Field(
+        [], description="Sites whose pages may, such as `https://app.example`, `https://*.example` or `*`; none: none."
+    )
+    allowed_headers: HeaderNames = Field(
+        [], description="What they may send beside the headers of OTLP and of API keys; `*` is anything."
+    )
 
 
 class ServerSettings(_Section):
@@ -127,6 +142,7 @@ class ServerSettings(_Section):
     max_connection_age: PositiveDuration = Field(
         300, description="When a connection is closed in friendship (jittered), so that new pods get their share."
     )
+    cors: CorsSettings = CorsSettings()
 
 
 class Quota(_Section):

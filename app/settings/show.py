@@ -38,9 +38,8 @@ def show(loaded: Loaded) -> str:
 
 def _written(key: str, value: Any) -> str:
     if not KEYS[key].info.repr:
-        return json.dumps(
-            dict.fromkeys(value, _MASK) if KEYS[key].is_map else [f"{name}:{_MASK}" for name in parse_keys(value)]
-        )
+        masked = dict.fromkeys(value, _MASK) if KEYS[key].is_map else [f"{name}:{_MASK}" for name in parse_keys(value)]
+        return json.dumps(masked)
     if isinstance(value, str):
         shown = mask_url(value) if key.endswith(("endpoint", "handoff")) else value
         return shown if _is_plain(shown) else json.dumps(shown)

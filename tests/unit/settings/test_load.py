@@ -154,6 +154,12 @@ def test_texts_become_values_whoever_says_them() -> None:
             "web:hu sh",
             "entry 1: its key is empty or has characters that no header may; write name:key",
         ),
+        (
+            "server.cors.allowed_origins",
+            "app.example",
+            "'app.example' is not an origin; write https://app.example, https://*.example or *",
+        ),
+        ("server.cors.allowed_headers", "x y", "'x y' is not a header's name; use letters, digits and hyphens"),
         ("auth.quotas", "web", 'it is not JSON; write {"name": {"items_per_second": 1000}}'),
         ("auth.quotas", '{"w": {"items": 1}}', "w.items: unknown; write items_per_second, bytes_per_second or burst"),
         (
