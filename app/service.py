@@ -37,9 +37,10 @@ from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
 from app.settings import Loaded, QueueSettings, Settings, warnings
 from app.telemetry import logs
-from app.telemetry.metrics import Metrics, gauge, gauge_by_signal
+from app.telemetry.metrics import Metrics, gauge, gauge_by, gauge_by_signal
 
 if TYPE_CHECKING:
+    from app.receivers.tls import ServerTls
     from app.telemetry.tracing import SelfTracing
 
 __all__ = ["Service", "run"]
@@ -113,13 +114,14 @@ class Service:
             dispatcher = await lifetimes.enter_async_context(
                 Dispatcher(queue, destinations, settings.exporter, settings.queue.max_age, clock, metrics)
             )
+            tls = self._make_tls()
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
             grpc = await lifetimes.enter_async_context(
-                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing, self._keeper)
+                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing, self._keeper, tls)
             )
             http = await lifetimes.enter_async_context(
-                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing, self._keeper)
+                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing, self._keeper, tls)
             )
             heart = asyncio.create_task(self._beat(retries), name="heartbeat")
             lifetimes.callback(heart.cancel)
@@ -150,6 +152,25 @@ class Service:
         return await lifetimes.enter_async_context(
             SelfTracing(self._settings.tracing, self.version, self.instance.name, destination, self._clock)
         )
+
+    def _make_tls(self) -> "ServerTls | None":
+        """Make what the receivers show their clients, if they are to have TLS."""
+        if self._settings.server.tls.cert_file is None:
+            return None
+        from app.receivers.tls import ServerTls  # noqa: PLC0415 - what reads certificates is loaded where there are some
+
+        tls = ServerTls(self._settings.server.tls, self.metrics)
+        self.metrics.at_scrape(
+            lambda: (
+                gauge_by(
+                    "otlp_tls_certificate_expiry_timestamp_seconds",
+                    "When the certificate in a file ends.",
+                    "file",
+                    {"server.tls.cert_file": tls.expires},
+                ),
+            )
+        )
+        return tls
 
     def _desk(self) -> Desk:
         """Make what answers for the queue on the admin port."""

@@ -103,11 +103,11 @@ class Doorkeeper:
         self._file: Watched[Mapping[bytes, Holder]] | None = None
         self._fixed: Mapping[bytes, Holder] = {}
         if settings.api_keys_file is None:
-            self._fixed = self._read("")
+            self._fixed = self._read(b"")
         else:
             self._file = Watched(
                 "auth.api_keys_file",
-                settings.api_keys_file,
+                (settings.api_keys_file,),
                 self._read,
                 monotonic=monotonic,
                 reloaded=lambda well: metrics.reloaded("auth.api_keys_file", well),
@@ -140,8 +140,8 @@ class Doorkeeper:
     def _hash(self, key: str) -> bytes:
         return blake2b(key.encode("utf-8", "surrogateescape"), key=self._secret, digest_size=32).digest()
 
-    def _read(self, text: str) -> Mapping[bytes, Holder]:
-        keys = all_keys(self._settings.api_keys, text)
+    def _read(self, content: bytes) -> Mapping[bytes, Holder]:
+        keys = all_keys(self._settings.api_keys, content.decode())
         return {self._hash(key): self._holder(name) for name, key in keys.items()}
 
     def _holder(self, name: str) -> Holder:

@@ -44,6 +44,8 @@ _LARGEST = (1 << 31) - 1
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 if TYPE_CHECKING:
+    from app.receivers.tls import ServerTls
+
     Method = grpc.RpcMethodHandler[bytes, bytes]  # generic to the type checker alone
 
 
@@ -59,9 +61,11 @@ class GrpcReceiver:
         instance: Instance | None = None,
         tracer: Tracer | None = None,
         doorkeeper: Doorkeeper | None = None,
+        tls: "ServerTls | None" = None,
     ) -> None:
         self._settings = settings
         self._probes = health
+        self._tls = tls
         self._meter = Meter(metrics, "grpc")
         self._handler = Handler(consumer, self._meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
         self._server: grpc.aio.Server | None = None
@@ -118,7 +122,7 @@ class GrpcReceiver:
         server = grpc.aio.server(options=server_options(self._settings))
         server.add_generic_rpc_handlers((_Exports(self._export, self._handler), self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
-        self.port = listen(server, self._settings.host, port)
+        self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
         await server.start()
         return server
 
@@ -228,8 +232,10 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
 class _Listener(Protocol):
     def add_insecure_port(self, address: str) -> int: ...
 
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int: ...
 
-def listen(server: _Listener, host: str, port: int) -> int:
+
+def listen(server: _Listener, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
     """Let `server` listen. Returns its port.
 
     Raises:
@@ -237,6 +243,8 @@ def listen(server: _Listener, host: str, port: int) -> int:
     """
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return server.add_insecure_port(address)
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(f"{_KEY}: cannot listen on {address}: {error}") from error

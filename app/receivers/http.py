@@ -1,7 +1,7 @@
 """The OTLP/HTTP receiver: its server, the application for telemetry, and beside it health and pages about the API."""
 
 import asyncio
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 from fastapi import FastAPI
@@ -25,6 +25,9 @@ from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer
 
+if TYPE_CHECKING:
+    from app.receivers.tls import ServerTls
+
 __all__ = ["HttpReceiver"]
 
 
@@ -40,6 +43,7 @@ class HttpReceiver:
         instance: Instance | None = None,
         tracer: Tracer | None = None,
         doorkeeper: Doorkeeper | None = None,
+        tls: "ServerTls | None" = None,
     ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
@@ -56,6 +60,7 @@ class HttpReceiver:
                 body_timeout=settings.body_timeout,
                 max_connection_age=settings.max_connection_age,
             ),
+            tls=None if tls is None else tls.context,
         )
 
     @property

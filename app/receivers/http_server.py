@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import ssl
 from typing import Self
 
 import uvicorn
@@ -26,7 +27,16 @@ class HttpServer(uvicorn.Server):
 
     server_state: State
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, key: str, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        key: str,
+        bounds: Bounds,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -45,6 +55,7 @@ class HttpServer(uvicorn.Server):
         self.lifespan = self.config.lifespan_class(self.config)
         self._address = host, port, key
         self._bounds = bounds
+        self._tls = tls
         self._socket: socket.socket | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self.port = port
@@ -56,7 +67,7 @@ class HttpServer(uvicorn.Server):
             self.port = self._socket.getsockname()[1]
             self.server_state = State(self._bounds)
             await self.on_tick(0)  # the Date header
-            await self.startup(sockets=[self._socket])
+            self.servers = [await self._listen(self._socket)]
             self._sweeper = asyncio.create_task(self._sweep(), name=f"sweeper of {self._address[2]}")
         return self
 
@@ -73,6 +84,18 @@ class HttpServer(uvicorn.Server):
         await self._end_connections()
         for server in self.servers:
             await server.wait_closed()
+
+    async def _listen(self, listener: socket.socket) -> asyncio.Server:
+        """Do what uvicorn's `startup` does, with a bound on the handshake."""
+        config, state = self.config, self.server_state
+
+        def protocol() -> Connection:
+            return Connection(config=config, server_state=state, app_state={})
+
+        handshake = None if self._tls is None else self._bounds.header_timeout
+        return await asyncio.get_running_loop().create_server(
+            protocol, sock=listener, ssl=self._tls, ssl_handshake_timeout=handshake, backlog=_BACKLOG
+        )
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:

@@ -6,7 +6,16 @@ from typing import NamedTuple
 from app.core.request import Signal
 from app.settings.api_keys import parse_keys
 from app.settings.endpoint import endpoint_problem, mask_url
-from app.settings.model import DISK_RESERVE, AuthSettings, ExporterSettings, QueueSettings, ServerSettings, Settings
+from app.settings.model import (
+    DISK_RESERVE,
+    AuthSettings,
+    ExporterSettings,
+    QueueSettings,
+    ServerSettings,
+    ServerTlsSettings,
+    Settings,
+    TlsSettings,
+)
 from app.settings.ourselves import own_port
 from app.settings.units import format_duration, format_size
 
@@ -29,6 +38,9 @@ class Conflict(NamedTuple):
 def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Every contradiction."""
     yield from _server(settings.server)
+    yield from _pair("server.tls", settings.server.tls)
+    if settings.server.tls.client_ca_file and not settings.server.tls.cert_file:
+        yield Conflict(("server.tls.client_ca_file",), "needs a certificate of our own; set server.tls.cert_file too")
     yield from _quotas(settings.auth)
     yield from _ports(settings)
     yield from _queue(settings.queue, settings.server.max_request_size)
@@ -73,6 +85,16 @@ def _server(server: ServerSettings) -> Iterator[Conflict]:
                 (f"server.{name}",),
                 f"{format_duration(seconds)} is too long; write at most {format_duration(_LONGEST)}",
             )
+
+
+def _pair(section: str, tls: ServerTlsSettings | TlsSettings) -> Iterator[Conflict]:
+    """A certificate and its key come together."""
+    if tls.cert_file and not tls.key_file:
+        yield Conflict((f"{section}.cert_file",), f"{str(tls.cert_file)!r} needs its key; set {section}.key_file too")
+    if tls.key_file and not tls.cert_file:
+        yield Conflict(
+            (f"{section}.key_file",), f"{str(tls.key_file)!r} needs its certificate; set {section}.cert_file too"
+        )
 
 
 def _quotas(auth: AuthSettings) -> Iterator[Conflict]:
@@ -141,15 +163,7 @@ def _exporter(exporter: ExporterSettings) -> Iterator[Conflict]:
                 ),
                 f"{binary[0]!r} would be binary in gRPC; give it a name without -bin",
             )
-    tls = exporter.tls
-    if tls.cert_file and not tls.key_file:
-        yield Conflict(
-            ("exporter.tls.cert_file",), f"{str(tls.cert_file)!r} needs its key; set exporter.tls.key_file too"
-        )
-    if tls.key_file and not tls.cert_file:
-        yield Conflict(
-            ("exporter.tls.key_file",), f"{str(tls.key_file)!r} needs its certificate; set exporter.tls.cert_file too"
-        )
+    yield from _pair("exporter.tls", exporter.tls)
     if exporter.max_batch_bytes > _LARGEST_BATCH:
         yield Conflict(
             ("exporter.max_batch_bytes",),

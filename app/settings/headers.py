@@ -144,8 +144,8 @@ class HeadersFile:
             if path is None
             else Watched(
                 "exporter.headers_file",
-                path,
-                lambda text: self._base | parse_headers_file(text, grpc=grpc),
+                (path,),
+                lambda content: self._base | parse_headers_file(content.decode(), grpc=grpc),
                 monotonic=monotonic,
                 reloaded=reloaded,
             )

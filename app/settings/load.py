@@ -18,7 +18,7 @@ from app.settings.file import read_file
 from app.settings.headers import parse_headers_file
 from app.settings.keys import KEYS, SECTIONS, Value, unknown
 from app.settings.model import Settings
-from app.settings.tls import client_context
+from app.settings.tls import client_context, server_context
 
 __all__ = ["Loaded", "SettingsError", "check_files", "load"]
 
@@ -88,6 +88,9 @@ def check_files(loaded: Loaded) -> None:
     auth = loaded.settings.auth
     files = {
         "auth.api_keys_file": auth.api_keys_file,
+        "server.tls.cert_file": loaded.settings.server.tls.cert_file,
+        "server.tls.key_file": loaded.settings.server.tls.key_file,
+        "server.tls.client_ca_file": loaded.settings.server.tls.client_ca_file,
         "exporter.headers_file": exporter.headers_file,
         "exporter.tls.ca_file": exporter.tls.ca_file,
         "exporter.tls.cert_file": exporter.tls.cert_file,
@@ -113,6 +116,7 @@ def check_files(loaded: Loaded) -> None:
     if not problems:
         try:
             client_context(exporter.tls)
+            server_context(loaded.settings.server.tls)
         except ValueError as error:
             problems.append(str(error))
     if problems:

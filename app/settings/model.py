@@ -31,6 +31,7 @@ __all__ = [
     "Quota",
     "RetrySettings",
     "ServerSettings",
+    "ServerTlsSettings",
     "Settings",
     "ShutdownSettings",
     "TlsSettings",
@@ -113,6 +114,16 @@ HeaderNames = Annotated[list[str], AfterValidator(check_names), BeforeValidator(
 Quotas = Annotated[dict[str, "Quota"], BeforeValidator(_quotas)]
 
 
+class ServerTlsSettings(_Section):
+    """TLS of both receivers; their files are read again when they change. The admin port has none."""
+
+    cert_file: File | None = Field(None, description="PEM of the certificate and its chain; null: no TLS.")
+    key_file: File | None = Field(None, description="PEM of the key of `cert_file`.")
+    client_ca_file: File | None = Field(
+        None, description="PEM of the authorities that have to vouch for clients (mutual TLS); null: nobody has to."
+    )
+
+
 class CorsSettings(_Section):
     """Whether pages in browsers may send over HTTP."""
 
@@ -142,6 +153,7 @@ class ServerSettings(_Section):
     max_connection_age: PositiveDuration = Field(
         300, description="When a connection is closed in friendship (jittered), so that new pods get their share."
     )
+    tls: ServerTlsSettings = ServerTlsSettings()
     cors: CorsSettings = CorsSettings()
 
 

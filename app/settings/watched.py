@@ -1,9 +1,9 @@
-"""A file that may change while it is in use, such as a secret that Kubernetes replaces by moving a link."""
+"""Files that may change while they are in use, such as a secret that Kubernetes replaces by moving a link."""
 
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,27 +16,27 @@ T = TypeVar("T")
 
 
 class Watched(Generic[T]):
-    """What a file holds now.
+    """What one file holds now, or several together: what `parse` makes of their contents.
 
-    The file is looked at once a second at most and read again when it is another or has changed. What cannot be read
+    They are looked at once a second at most and read again when one is another or has changed. What cannot be read
     leaves the value as it was, with an error in the log that `key`, the setting with the path, begins.
 
     Raises:
-        OSError: the file cannot be read at the start.
-        ValueError: `parse` says that it does not hold what it should at the start.
+        OSError: a file cannot be read at the start.
+        ValueError: `parse` says that they do not hold what they should at the start.
     """
 
     def __init__(
         self,
         key: str,
-        path: Path,
-        parse: Callable[[str], T],
+        paths: Sequence[Path],
+        parse: Callable[..., T],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         reloaded: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._key = key
-        self._path = path
+        self._paths = paths
         self._parse = parse
         self._monotonic = monotonic
         self._reloaded = reloaded
@@ -60,7 +60,8 @@ class Watched(Generic[T]):
             if changed:
                 self._value = self._read()
         except (OSError, ValueError) as error:
-            failure = f"{self._key}: {str(self._path)!r} cannot be read again, what it held stays in force: {error}"
+            names = ", ".join(repr(str(path)) for path in self._paths)
+            failure = f"{self._key}: {names} cannot be read again, what it held stays in force: {error}"
             if failure != self._failure:
                 _log.error(failure)
                 self._reloaded(False)
@@ -72,8 +73,8 @@ class Watched(Generic[T]):
                 self._reloaded(True)
 
     def _read(self) -> T:
-        return self._parse(self._path.read_text("utf-8"))
+        return self._parse(*(path.read_bytes() for path in self._paths))
 
-    def _status(self) -> tuple[int, ...]:
-        status = os.stat(self._path)  # noqa: PTH116 - the one call that this costs, without a Path's detour
-        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    def _status(self) -> list[tuple[int, ...]]:
+        statuses = (os.stat(path) for path in self._paths)  # noqa: PTH116 - the one call, without a Path's detour
+        return [(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size) for status in statuses]

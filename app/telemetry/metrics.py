@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from app.core.request import Signal
 
-__all__ = ["TRANSPORTS", "Metrics", "gauge", "gauge_by_signal"]
+__all__ = ["TRANSPORTS", "Metrics", "gauge", "gauge_by", "gauge_by_signal"]
 
 TRANSPORTS = ("grpc", "http")
 
@@ -152,7 +152,12 @@ def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def gauge_by_signal(name: str, text: str, values: Mapping[Signal, float]) -> GaugeMetricFamily:
     """A gauge with a value for each signal."""
-    family = GaugeMetricFamily(name, text, labels=["signal"])
-    for signal, value in values.items():
-        family.add_metric([signal.value], value)
+    return gauge_by(name, text, "signal", {signal.value: value for signal, value in values.items()})
+
+
+def gauge_by(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    """A gauge with a value for each of a label's."""
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for name_of_value, value in values.items():
+        family.add_metric([name_of_value], value)
     return family

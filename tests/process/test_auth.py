@@ -7,26 +7,16 @@ from pathlib import Path
 import aiohttp
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.load import identities, spans_request
 from tests.support.process import until
+from tests.support.sdk import finished_span
 from tests.support.service import COMMAND, SOON, Service
 
 OLD, NEW = "hush-of-the-old-days", "hush-of-the-new-days"
-
-
-def finished_span() -> ReadableSpan:
-    kept = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    provider.get_tracer("test").start_span("one").end()
-    (span,) = kept.get_finished_spans()
-    return span
 
 
 async def sent(exporter: SpanExporter) -> SpanExportResult:

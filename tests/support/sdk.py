@@ -29,12 +29,13 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from app.core.request import Signal
 
-__all__ = ["TRANSPORTS", "Sdk", "Transport"]
+__all__ = ["TRANSPORTS", "Sdk", "Transport", "finished_span"]
 
 Transport = Literal["grpc", "grpc+gzip", "http", "http+gzip"]
 TRANSPORTS: tuple[Transport, ...] = ("grpc", "grpc+gzip", "http", "http+gzip")
@@ -147,3 +148,13 @@ class _Logs(LogRecordExporter):
 
     def force_flush(self, timeout_millis: int = 10_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
+
+
+def finished_span() -> ReadableSpan:
+    """A span as an exporter is given one."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    provider.get_tracer("test").start_span("one").end()
+    (span,) = kept.get_finished_spans()
+    return span

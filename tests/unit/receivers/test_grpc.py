@@ -1,5 +1,6 @@
 """What the gRPC receiver asks of gRPC."""
 
+import grpc
 import pytest
 
 from app.receivers.grpc import listen, server_options
@@ -38,6 +39,9 @@ class Unwilling:
 
     def add_insecure_port(self, address: str) -> int:
         raise RuntimeError(f"no {address}")
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        raise RuntimeError(f"no secure {address}, whatever {server_credentials}")
 
 
 def test_a_port_that_is_lost_between_two_looks_is_an_error_with_its_setting() -> None:

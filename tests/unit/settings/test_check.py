@@ -11,6 +11,7 @@ from app.settings import (
     QueueSettings,
     RetrySettings,
     ServerSettings,
+    ServerTlsSettings,
     Settings,
     ShutdownSettings,
     TlsSettings,
@@ -207,3 +208,18 @@ def test_a_quota_is_that_of_a_key_unless_a_file_may_have_it() -> None:
         "auth.quotas": "'app' names no key of auth.api_keys; write its name"
     }
     assert conflicts_of(api_keys=["app:sesame"]) == conflicts_of(api_keys_file="keys") == {}
+
+
+def test_tls_needs_a_certificate_and_its_key() -> None:
+    def conflicts_of(**files: str) -> dict[str, str]:
+        tls = ServerTlsSettings.model_validate(files)
+        return found(Settings(server=ServerSettings(tls=tls)))
+
+    assert conflicts_of(cert_file="c", key_file="k", client_ca_file="a") == {}
+    assert conflicts_of(cert_file="c") == {"server.tls.cert_file": "'c' needs its key; set server.tls.key_file too"}
+    assert conflicts_of(key_file="k") == {
+        "server.tls.key_file": "'k' needs its certificate; set server.tls.cert_file too"
+    }
+    assert conflicts_of(client_ca_file="a") == {
+        "server.tls.client_ca_file": "needs a certificate of our own; set server.tls.cert_file too"
+    }

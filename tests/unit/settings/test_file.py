@@ -61,7 +61,7 @@ def test_an_unknown_name_is_told_with_what_was_probably_meant(text: str, problem
 
 @pytest.mark.parametrize(
     ("section", "key"),
-    [("server", "tls"), ("console", "enabled")],
+    [("console", "enabled")],
 )
 def test_a_key_whose_feature_is_not_there_is_unknown(section: str, key: str) -> None:
     mistakes = problems(f"{section}: {{{key}: 1}}\n")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -280,6 +281,40 @@ def test_a_file_that_holds_no_keys_is_told(tmp_path: Path) -> None:
 def test_an_authority_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"exporter\.tls\.ca_file: .* holds no certificates"):
         check_files(with_files(tmp_path, ca="pem"))
+
+
+def with_tls(certificates: Certificates, **files: Path) -> Loaded:
+    given = {"cert_file": certificates.server_cert_file, "key_file": certificates.server_key_file} | files
+    return load({f"server.tls.{name}": str(path) for name, path in given.items()}, {})
+
+
+def test_files_of_tls_that_fit_together_are_fine(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    check_files(with_tls(certificates))
+    check_files(with_tls(certificates, client_ca_file=certificates.ca_file))
+
+
+def test_files_of_tls_that_do_not_are_told(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    with pytest.raises(SettingsError, match=r"server\.tls\.cert_file, key_file: .* are no certificate and its key"):
+        check_files(with_tls(certificates, key_file=certificates.client_key_file))
+    with pytest.raises(SettingsError, match=r"server\.tls\.client_ca_file: .* holds no certificates"):
+        check_files(with_tls(certificates, client_ca_file=certificates.server_key_file))
+    with pytest.raises(SettingsError, match=r"server\.tls\.client_ca_file: .* cannot be read: No such file"):
+        check_files(with_tls(certificates, client_ca_file=tmp_path / "none"))
+
+
+def test_a_key_with_a_password_is_told_and_asked_for_by_nobody(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    plain = serialization.load_pem_private_key(certificates.server_key_file.read_bytes(), None)
+    locked = plain.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"hush"),
+    )
+    (tmp_path / "locked").write_bytes(locked)
+    with pytest.raises(SettingsError, match="the key is encrypted; write it without a password"):
+        check_files(with_tls(certificates, key_file=tmp_path / "locked"))
 
 
 def test_the_default_file_has_every_key_with_its_default() -> None:

@@ -58,6 +58,7 @@ def test_any_reader_of_yaml_sees_the_same() -> None:
         "header_timeout": "10s",
         "body_timeout": "30s",
         "max_connection_age": "5m",
+        "tls": {"cert_file": None, "key_file": None, "client_ca_file": None},
         "cors": {"allowed_origins": [], "allowed_headers": []},
     }
     assert seen["queue"]["directory"] == "yes"
@@ -72,7 +73,7 @@ def test_each_value_tells_where_it_came_from() -> None:
     assert [line.split("#")[1].strip() for line in lines if "max_hint: 1m " in line] == [
         "OTLP_EXPORTER__RETRY__MAX_HINT"
     ]
-    assert sum("# default" in line for line in lines) == len(lines) - 2 - 12
+    assert sum("# default" in line for line in lines) == len(lines) - 2 - 13
 
 
 def test_secrets_are_masked_and_their_names_shown() -> None:
