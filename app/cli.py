@@ -7,11 +7,13 @@ was sent accepted, or a service that ended in failure); 2 the command could not 
 configuration with mistakes).
 """
 
+import os
 import sys
 
 TYPE_CHECKING = False  # `typing` would cost `health` half of what it may
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
     from app.settings import Loaded
 
@@ -51,7 +53,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     first, rest = (arguments[0], arguments[1:]) if arguments else ("serve", [])
     commands = {
-        "serve": _serve,
         "health": _health,
         "config": _config,
         "send": _send,
@@ -60,9 +61,23 @@ def main(argv: list[str] | None = None) -> int:
         "--help": _help,
         "--version": _version,
     }
+    if first == "serve":
+        return _serve(rest)
     if first in commands:
-        return commands[first](rest)
+        return _until_nobody_reads(commands[first], rest)
     return _serve(arguments) if first.startswith("-") else _unknown(first)
+
+
+def _until_nobody_reads(command: "Callable[[list[str]], int]", arguments: list[str]) -> int:
+    """Carry out a command whose reader may have had enough, as ``head`` has: that is an end, and no traceback."""
+    try:
+        try:
+            return command(arguments)
+        finally:
+            print(end="", flush=True)  # what is held back until the interpreter ends would be told as its own failure
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        return 1
 
 
 def _health(arguments: list[str]) -> int:

@@ -11,10 +11,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.collector import find_otelcol, find_rotel
+from tests.support.node import find_node
 
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
     "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64, beside a libpython"),
+    "node": (find_node, "the OpenTelemetry SDK for Node.js; scripts/node-client installs it where Node.js and npm are"),
+    "curl": (lambda: shutil.which("curl"), "curl"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()

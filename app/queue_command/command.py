@@ -50,7 +50,9 @@ def main(arguments: list[str], configurable: Callable[[ArgumentParser], None], l
 def _parser(configurable: Callable[[ArgumentParser], None]) -> ArgumentParser:
     def complete(parser: ArgumentParser, carry_out: _Command) -> ArgumentParser:
         where = parser.add_mutually_exclusive_group()
-        where.add_argument("--url", help="the service's admin port, such as http://127.0.0.1:9090")
+        where.add_argument(
+            "--url", type=_remote, dest="remote", help="the service's admin port, such as http://127.0.0.1:9090"
+        )
         where.add_argument("--directory", type=Path, metavar="DIR", help="the queue of a service that does not run")
         configurable(parser)
         parser.add_argument("--json", action="store_true", help="print JSON, for machines")
@@ -94,8 +96,8 @@ async def _run(options: Namespace, load: Load) -> tuple[int, str]:
 
 
 async def _who_answers(options: Namespace, load: Load, stack: AsyncExitStack) -> Answers:
-    if options.url:
-        return await stack.enter_async_context(Remote.at(options.url))
+    if options.remote:
+        return await stack.enter_async_context(options.remote)
     address = None if options.directory else probe.read_address()
     if address is not None:
         host, port = address
@@ -171,6 +173,13 @@ def _count(moved: Fields) -> str:
 
 def _plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _remote(url: str) -> Remote:
+    try:
+        return Remote.at(url)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def _signal(text: str) -> Signal:

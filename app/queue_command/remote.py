@@ -36,7 +36,7 @@ class Remote:
         """The service at ``http://HOST:PORT``.
 
         Raises:
-            NoAnswerError: that is no such URL.
+            ValueError: that is no such URL.
         """
         try:
             parts = urlsplit(url)
@@ -44,7 +44,7 @@ class Remote:
         except ValueError:
             parts, port = urlsplit(""), 0
         if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise NoAnswerError(f"--url: {url!r} is no address of an admin port; write http://127.0.0.1:9090")
+            raise ValueError(f"{url!r} is no address of an admin port; write http://127.0.0.1:9090")
         return cls(parts.hostname, port)
 
     async def __aenter__(self) -> Self:

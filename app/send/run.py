@@ -99,18 +99,21 @@ class Run:
         """Send it all; returns the exit code."""
         self._began = self._monotonic()
         while not self._stopped and not self._remark and not self._plan.over(self._tally.sent, self._elapsed()):
-            early = self._plan.due(self._tally.sent) - self._elapsed()
-            if early > 0:
-                self._draw()
-                time.sleep(min(early, _TICK))
-                continue
-            self._send()
+            self._wait_for_its_time()
+            if not self._stopped:
+                self._send()
         seconds = self._elapsed()
         self._bar.clear()
         self._tell(seconds)
         if self._stopped:
             return 128 + self._stopped
         return 0 if self._tally.accepted == self._tally.sent else 1
+
+    def _wait_for_its_time(self) -> None:
+        """Of the next request. Whether the run is over is not asked again after it: the last one is due at its end."""
+        while not self._stopped and (early := self._plan.due(self._tally.sent) - self._elapsed()) > 0:
+            self._draw()
+            time.sleep(min(early, _TICK))
 
     def _send(self) -> None:
         items = self._plan.size(self._tally.sent)

@@ -1,22 +1,16 @@
 """Real collectors behind: what was sent is found again in what they pass on."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 
 from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.collector import Collector, Otelcol, Rotel
 from tests.support.items import items_of
+from tests.support.leaves import leaves
 from tests.support.patience import PATIENCE
 from tests.support.sdk import TRANSPORTS, Sdk
 from tests.support.service import Service
@@ -58,29 +52,6 @@ async def send_from_everywhere(service: Service) -> dict[Signal, list[bytes]]:
         for signal in Signal:
             sent[signal] += sdk.sent[signal]
     return sent
-
-
-LEVELS: dict[Signal, tuple[Any, str, str, str]] = {
-    Signal.TRACES: (ExportTraceServiceRequest, "resource_spans", "scope_spans", "spans"),
-    Signal.METRICS: (ExportMetricsServiceRequest, "resource_metrics", "scope_metrics", "metrics"),
-    Signal.LOGS: (ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records"),
-}
-
-
-def leaves(signal: Signal, bodies: Iterable[bytes]) -> Counter[tuple[object, ...]]:
-    """Each span, metric or log record with its scope and resource, however they are grouped."""
-    request, resources, scopes, items = LEVELS[signal]
-    return Counter(
-        (plain(resource.resource), resource.schema_url, plain(scope.scope), scope.schema_url, plain(item))
-        for body in bodies
-        for resource in getattr(request.FromString(body), resources)
-        for scope in getattr(resource, scopes)
-        for item in getattr(scope, items)
-    )
-
-
-def plain(message: Message) -> str:
-    return MessageToJson(message, sort_keys=True)
 
 
 def count(signal: Signal, bodies: Iterable[bytes]) -> int:

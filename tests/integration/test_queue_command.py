@@ -109,7 +109,7 @@ def test_a_service_is_named_by_its_url(url: str, place: str) -> None:
 
 @pytest.mark.parametrize("url", ["h:1", "https://h:1", "http://h:1/queue", "http://:1", "http://h:x", "http://h:1?a=b"])
 def test_what_is_no_url_of_an_admin_port_is_told(url: str) -> None:
-    with pytest.raises(NoAnswerError, match=r"is no address of an admin port; write http://"):
+    with pytest.raises(ValueError, match=r"is no address of an admin port; write http://"):
         Remote.at(url)
 
 

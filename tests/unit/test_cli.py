@@ -1,6 +1,7 @@
 """The command line: what is printed where, and with which exit code."""
 
 import os
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from app.cli import main
 from app.settings import load, warnings
+from tests.support.service import COMMAND
 
 Output = pytest.CaptureFixture[str]
 
@@ -98,6 +100,17 @@ def test_a_configuration_with_mistakes_is_refused_with_all_of_them(command: list
 def test_serve_does_not_start_without_the_files_that_it_needs(capsys: Output) -> None:
     assert main(["serve", "--set", "exporter.headers_file=/nowhere"]) == 2
     assert "exporter.headers_file: '/nowhere' cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["config", "schema"], ["config", "show"], ["--version"]])
+def test_a_reader_that_has_had_enough_gets_no_traceback(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run([*COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize(

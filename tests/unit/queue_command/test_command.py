@@ -183,6 +183,7 @@ def test_a_directory_that_is_held_is_told(directory: Path, capsys: Output) -> No
         ["dead", "purge", "--yes"],
         ["dead", "purge", "3", "--all"],
         ["status", "--url", "http://localhost:1", "--directory", "x"],
+        ["status", "--url", "localhost"],
     ],
 )
 def test_wrong_usage_is_two(arguments: list[str], capsys: Output) -> None:

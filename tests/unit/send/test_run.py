@@ -44,21 +44,28 @@ class Terminal(io.StringIO):
         return super().write(text)
 
 
-class Seconds:
-    """A clock that moves by a second whenever it is asked."""
+class Steps:
+    """A clock that moves by so many seconds whenever it is asked."""
 
-    def __init__(self) -> None:
-        self._now = 0
+    def __init__(self, seconds: float = 1) -> None:
+        self._seconds = seconds
+        self._now = 0.0
 
     def __call__(self) -> float:
-        self._now += 1
+        self._now += self._seconds
         return self._now
 
 
 class Told:
     """A run, and what it told."""
 
-    def __init__(self, destination: Destination, remarks: io.StringIO | None = None, **options: object) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        remarks: io.StringIO | None = None,
+        clock: Callable[[], float] | None = None,
+        **options: object,
+    ) -> None:
         self.output, self.remarks = io.StringIO(), remarks or io.StringIO()
         self.run = Run(
             Options(**({"signal": Signal.TRACES, "endpoint": "http://u:secret@h:1"} | options)),  # type: ignore[arg-type]
@@ -67,7 +74,7 @@ class Told:
             lambda: "503: full",
             output=self.output,
             remarks=self.remarks,
-            monotonic=Seconds(),
+            monotonic=clock or Steps(),
         )
 
     def go(self) -> tuple[int, str, list[str]]:
@@ -88,6 +95,13 @@ def test_all_is_sent_and_told_in_one_line() -> None:
     assert summary.startswith("1200 spans sent over http/protobuf to http://u:****@h:1: 1200 accepted, 0 refused in ")
     assert summary.endswith("/s)\n")
     assert summary.count("\n") == 1
+
+
+@pytest.mark.parametrize("step", [0.011, 0.013, 0.017])
+def test_the_last_request_of_a_time_goes_at_its_end_and_is_not_lost(step: float) -> None:
+    destination = Destination(all_of)
+    code, _, remarks = Told(destination, clock=Steps(step), rate=4, duration=0.5).go()
+    assert (code, remarks, destination.requests) == (0, [], [1, 1])
 
 
 def test_some_that_are_refused_are_told_with_the_reason_and_the_rest_is_sent() -> None:
