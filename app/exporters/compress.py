@@ -1,13 +1,12 @@
 """Compression of request bodies, without holding up the event loop."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import zstandard
 from isal import isal_zlib
-
-from app.core.threads import in_thread
 
 __all__ = ["Compressor"]
 
@@ -45,4 +44,4 @@ class Compressor:
             return body
         if len(body) <= INLINE_BYTES:
             return self._codec(body)
-        return await in_thread(self._threads, self._codec, body)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._codec, body)

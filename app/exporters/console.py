@@ -9,7 +9,6 @@ from google.protobuf.message import DecodeError
 
 from app.core.errors import InvalidData, Retryable
 from app.core.request import ExportRequest
-from app.core.threads import in_thread
 from app.exporters.attempts import Attempts
 from app.exporters.canvas import Style, canvas_for
 from app.exporters.lines import lines
@@ -43,7 +42,7 @@ class ConsoleExporter:
         """
         began = self._attempts.begin()
         try:
-            await in_thread(self._thread, self._print, request)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._print, request)
         except asyncio.CancelledError:
             self._attempts.cut(request.signal, began)
             raise

@@ -17,7 +17,6 @@ import grpc
 
 from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
-from app.core.threads import in_thread
 from app.exporters.answer import PartialSuccess, plain, read_partial_success
 from app.exporters.attempts import Attempts
 from app.exporters.tls import channel_credentials
@@ -146,7 +145,7 @@ class GrpcExporter:
 
         try:
             if self._gzip and len(request.body) > _INLINE_BYTES:
-                await in_thread(self._threads, start)
+                await loop.run_in_executor(self._threads, start)
             else:
                 start()
             return await ended

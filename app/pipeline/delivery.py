@@ -8,13 +8,13 @@ Invariants, each with a test of its name:
 - Where we are refused, whatever we send, what was sent is not sent again, and the rest goes back to the queue.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
 from app.core.consumer import Consumer
 from app.core.errors import InvalidData, NotAllowed, PartlyRejected, Refused, TooLarge
 from app.core.request import ExportRequest
-from app.core.threads import in_thread
 from app.pipeline.ids import has_wrong_ids
 from app.pipeline.ledger import Ledger
 from app.pipeline.split import is_divisible, split
@@ -66,7 +66,7 @@ class Delivery:
         if len(lease.entries) == 1:
             await self._refused_alone(lease, refusal)
             return
-        suspects = await in_thread(None, _with_wrong_ids, lease)
+        suspects = await asyncio.to_thread(_with_wrong_ids, lease)
         if not suspects:
             await self._send_in_halves(self._halve(lease))
             return
@@ -111,7 +111,7 @@ class Delivery:
     async def _send_in_parts(self, lease: Lease, max_bytes: int, refusal: Refused | None) -> None:
         """Send a single entry in parts; `refusal` is why, if it was tried as it is."""
         request = lease.request
-        if not await in_thread(None, is_divisible, request, max_bytes):
+        if not await asyncio.to_thread(is_divisible, request, max_bytes):
             refusal = refusal or await self._attempt(lease)
             if refusal is not None:
                 self._give_up(lease, refusal)
@@ -121,7 +121,7 @@ class Delivery:
         refused: list[ExportRequest] = []
         waiting = [split(request, max_bytes)]
         while waiting:
-            part = await in_thread(None, next, waiting[-1], None)
+            part = await asyncio.to_thread(next, waiting[-1], None)
             if part is None:
                 waiting.pop()
                 continue
@@ -135,7 +135,7 @@ class Delivery:
                 rejection = PartlyRejected(str(error), items=before + min(error.items, part.items))
             except Refused as error:
                 half = len(part.body) // 2
-                if isinstance(error, TooLarge) and part.items > 1 and await in_thread(None, is_divisible, part, half):
+                if isinstance(error, TooLarge) and part.items > 1 and await asyncio.to_thread(is_divisible, part, half):
                     waiting.append(split(part, half))
                     continue
                 refused.append(part)

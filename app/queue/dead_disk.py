@@ -4,11 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import ParamSpec, Protocol, TypeVar
 
 from app.core.errors import Retryable
 from app.core.request import ExportRequest, Signal
-from app.core.threads import in_thread
 from app.queue.contract import Committed
 from app.queue.letters import EVERYTHING, DeadLetter, Gone, Moved, Selection
 from app.queue.record import DamagedRecord, unpack
@@ -16,8 +15,8 @@ from app.queue.store import Store
 
 __all__ = ["DiskDead"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger(__name__)
 _LETTERS_AT_ONCE = 500
@@ -129,12 +128,12 @@ class DiskDead:
             yield chunk
             after = chunk[-1].sequence
 
-    async def _in_thread(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    async def _in_thread(self, function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
         try:
-            reading = in_thread(self._reader, function, *arguments)
+            running = asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
         except RuntimeError as error:  # it takes no more work
             raise Retryable("the queue is closed", reason="closing") from error
-        return await reading
+        return await running
 
     def _find(self, selection: Selection, after: int, limit: int) -> list[DeadLetter]:
         signals = Signal if selection.signal is None else (selection.signal,)

@@ -16,7 +16,6 @@ from typing import Self
 from app.core.clock import Clock
 from app.core.errors import Refused, Retryable
 from app.core.request import ExportRequest, Signal
-from app.core.threads import in_thread
 from app.queue.contract import Committed, Entry, Expired, Lease, QueueError
 from app.queue.dead_disk import DiskDead
 from app.queue.letters import DeadLetter, DeadLetters, Notice
@@ -87,8 +86,9 @@ class DiskQueue:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
         try:
-            found = await in_thread(self._writer, self._store.open)
+            found = await loop.run_in_executor(self._writer, self._store.open)
         except BaseException:
             self._stop()
             raise
@@ -307,7 +307,9 @@ class DiskQueue:
     async def _commit(self, group: list[_Pending], deletes: list[tuple[Signal, int]], burials: list[Burial]) -> Commit:
         self._commit_began = began = self._clock.monotonic()
         appends = [pending.appended for pending in group]
-        commit = await in_thread(self._writer, self._store.commit, appends, deletes, burials)
+        commit = await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._store.commit, appends, deletes, burials
+        )
         self._commit_began = None
         self._metrics.commit_seconds.observe(self._clock.monotonic() - began)
         return commit

@@ -6,7 +6,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from app.core.request import Signal
-from app.core.threads import in_thread
 from app.queue.contract import Entry
 from app.queue.record import DamagedRecord, unpack
 from app.queue.store import Store
@@ -44,7 +43,7 @@ class Tail:
 
     async def read(self, first: int, max_bytes: int) -> Piece:
         """Read from sequence number `first` on, up to `max_bytes` but at least one entry."""
-        return await in_thread(self._reader, self._read, first, self.last, max_bytes)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, first, self.last, max_bytes)
 
     def advance(self, piece: Piece) -> None:
         """What was read is not on the disk alone any more; what was committed since the read began is."""

@@ -1,11 +1,12 @@
 """Time that moves when a test says so."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from tests.support.patience import PATIENCE
 
-__all__ = ["FakeClock", "turns", "until"]
+__all__ = ["FakeClock", "turn", "turns", "until"]
 
 _EPOCH_NS = 1_700_000_000_000_000_000
 
@@ -56,8 +57,18 @@ class FakeClock:
 async def until(condition: Callable[[], object]) -> None:
     """Return in the first turn of the event loop in which `condition` holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - a test looks on; what it looks at sets no event
-            await asyncio.sleep(0)
+        while not condition():  # a test looks on; what it looks at sets no event
+            await turn()
+
+
+async def turn() -> None:
+    """Let the event loop turn once, and threads get on with it.
+
+    A loop of asyncio's that is never idle takes the interpreter's lock back before the kernel has woken a thread that
+    waits for it, for seconds on end.
+    """
+    time.sleep(0)  # noqa: ASYNC251 - off the processor for a moment
+    await asyncio.sleep(0)
 
 
 async def turns(number: int = 20) -> None:

@@ -6,7 +6,7 @@ import pytest
 from app.core.request import Signal
 from app.queue import Queue
 from app.telemetry.metrics import Metrics
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, turn
 
 Watch = Callable[[Queue], None]
 
@@ -32,7 +32,7 @@ async def watch_the_law(metrics: Metrics) -> AsyncIterator[Watch]:
             went = metrics.total(metrics.sent) + metrics.total(metrics.dropped)
             here = sum(queue.items(signal) + queue.dead.items(signal) for signal in Signal)
             assert came == went + here
-            await asyncio.sleep(0)
+            await turn()
 
     yield lambda queue: watchers.append(asyncio.create_task(look(queue)))
     assert watchers

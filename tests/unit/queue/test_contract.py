@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import InvalidData, Retryable, TooLarge
 from app.core.request import ExportRequest, Signal
 from app.queue import Lease, MemoryQueue, Queue
-from tests.support.clock import FakeClock, turns
+from tests.support.clock import FakeClock, turn, turns
 from tests.support.patience import PATIENCE
 
 EVERYTHING = 1 << 30
@@ -189,7 +189,7 @@ async def test_items_become_the_queues_in_the_turn_in_which_they_are_counted(que
     appends = [asyncio.create_task(append()) for _ in range(10)]
     while not all(append.done() for append in appends):
         assert queue.items(TRACES) == counted
-        await asyncio.sleep(0)
+        await turn()
     assert queue.items(TRACES) == counted == 30
 
 
@@ -370,7 +370,7 @@ async def test_items_expire_in_the_turn_in_which_they_are_counted(queue: Queue, 
     expiry = asyncio.create_task(queue.expire(clock.now_ns(), expired))
     while not expiry.done():
         assert queue.items(TRACES) + gone == 30
-        await asyncio.sleep(0)
+        await turn()
     assert gone == 30
 
 

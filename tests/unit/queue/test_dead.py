@@ -10,7 +10,7 @@ from app.core.errors import InvalidData, NotAllowed, Refused, Retryable
 from app.core.request import ExportRequest, Signal
 from app.queue import Lease, Queue
 from app.queue.letters import EVERYTHING, DeadLetter, Moved, Notice, Selection, pack_notice, unpack_notice
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, turn
 from tests.support.letters import letters
 
 TRACES, METRICS, LOGS = Signal
@@ -143,7 +143,7 @@ async def test_purged_letters_are_gone_and_counted_in_the_turn_in_which_they_go(
     purge = asyncio.create_task(queue.dead.purge(EVERYTHING, gone))
     while not purge.done():
         assert counted + sum(queue.dead.items(signal) for signal in Signal) == 6
-        await asyncio.sleep(0)
+        await turn()
     assert purge.result() == Moved(3, 6)
     assert counted == 6
     assert await queue.dead.find() == []
@@ -182,7 +182,7 @@ async def test_items_are_in_one_place_at_every_turn_of_a_replay(queue: Queue) ->
     replay = asyncio.create_task(queue.dead.replay(EVERYTHING))
     while not replay.done():
         assert queue.items(TRACES) + queue.dead.items(TRACES) == 100
-        await asyncio.sleep(0)
+        await turn()
     assert replay.result() == Moved(50, 100)
     assert await take_everything(queue) == b"".join(bodies)
 
@@ -212,7 +212,7 @@ async def test_what_is_refused_again_while_letters_are_replayed_is_not_replayed_
     while not replay.done():
         if queue.waiting(TRACES):
             queue.bury(await take(queue), BAD)
-        await asyncio.sleep(0)
+        await turn()
     assert replay.result() == Moved(20, 40)
     assert queue.items(TRACES) + queue.dead.items(TRACES) == 40
 
