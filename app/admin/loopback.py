@@ -36,7 +36,7 @@ def only_from_here_or_with_a_key(doorkeeper: Doorkeeper) -> Callable[[Request], 
 async def only_from_here(request: Request) -> None:
     """Refuse a request that does not come from a loopback address, or was not sent to one.
 
-    Where the port is bound to one address alone, what comes from that very address is from here, too.
+    What comes from the very address that it was sent to is from here, too: the port may be bound to that one alone.
     """
     peer = "" if request.client is None else request.client.host
     own = (request.scope.get("server") or ("",))[0]

@@ -70,7 +70,9 @@ class Handoff:
             self._complaints.error(error.reason, "a sibling took %d of %d: %s", items - rejected, items, error)
             self._taken(lease, items - rejected)
         except Refused as error:
-            self._complaints.error(error.reason, "a sibling refused %d %s, which stay: %s", items, signal.noun, error)
+            self._complaints.error(
+                error.reason, "a sibling (shutdown.handoff) refused %d %s, which stay: %s", items, signal.noun, error
+            )
             self._refused.append(lease)
             if isinstance(error, NotAllowed):
                 self._unwelcome.add(signal)

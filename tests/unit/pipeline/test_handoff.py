@@ -110,7 +110,7 @@ async def test_what_a_sibling_refuses_stays_in_the_queue_and_holds_up_nothing_el
     assert [request.body for request in sibling.requests] == [b"good", b"fine"]
     assert (queue.items(TRACES), queue.waiting(TRACES)) == (4, 4)
     assert (handoff.items, metrics.total(metrics.dropped)) == (4, 0)
-    assert caplog.messages == ["a sibling refused 2 spans, which stay: its bound is smaller"]
+    assert caplog.messages == ["a sibling (shutdown.handoff) refused 2 spans, which stay: its bound is smaller"]
     lease = await queue.lease(TRACES, 100)
     assert lease is not None
     assert lease.request.body == b"bad1bad2"
