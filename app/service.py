@@ -25,7 +25,8 @@ from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.handoff import hand_off
-from app.health import DEAD_LETTERS, QUEUE, Health
+from app.health import DEAD_LETTERS, MEMORY, QUEUE, Health
+from app.memory import Headroom, at_hand, find_cgroup, map_large_blocks
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
@@ -77,10 +78,15 @@ class Service:
         self._handed_off = 0
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
-        self.queue = _make_queue(settings.queue, self._clock, self.metrics)
+        cgroup = find_cgroup()
+        self.headroom = None if cgroup is None else Headroom(cgroup)
+        self.queue = _make_queue(settings.queue, self._clock, self.metrics, None if cgroup is None else cgroup.limit)
 
     async def run(self) -> int:
         settings, metrics, health, clock = self._settings, self.metrics, self.health, self._clock
+        headroom = self.headroom
+        if headroom is not None:
+            map_large_blocks()
         for number in (signals.SIGTERM, signals.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
 
@@ -112,10 +118,10 @@ class Service:
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
             grpc = await lifetimes.enter_async_context(
-                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing)
+                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing, headroom)
             )
             http = await lifetimes.enter_async_context(
-                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing)
+                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing, headroom)
             )
             heart = asyncio.create_task(self._beat(retries), name="heartbeat")
             lifetimes.callback(heart.cancel)
@@ -246,6 +252,8 @@ class Service:
                 self.health.note(f"export of {signal.value}", retry.trouble)
             dead = sum(self.queue.dead.items(signal) for signal in Signal)
             self.health.note(DEAD_LETTERS, f"{dead} items; see otlp-service queue dead list" if dead else None)
+            short = self.headroom is not None and self.headroom.short
+            self.health.note(MEMORY, "memory is short: clients are told to come back" if short else None)
             self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
@@ -281,13 +289,13 @@ class Service:
         yield gauge("otlp_queue_oldest_age_seconds", "For how long the oldest item has waited.", age)
 
 
-def _make_queue(settings: QueueSettings, clock: Clock, metrics: Metrics) -> Queue:
+def _make_queue(settings: QueueSettings, clock: Clock, metrics: Metrics, memory_limit: int | None) -> Queue:
     if settings.storage == "memory":
         return MemoryQueue(max_bytes=settings.memory_bytes, patience=settings.wait, clock=clock)
     return DiskQueue(
         LmdbStore(settings.directory, settings.max_bytes),
         max_bytes=settings.max_bytes,
-        memory_bytes=settings.memory_bytes,
+        memory_bytes=at_hand(settings.memory_bytes, memory_limit),
         patience=settings.wait,
         clock=clock,
         metrics=metrics,

@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
 
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
     "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64, beside a libpython"),
+    "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -1,7 +1,8 @@
 """The OTLP/gRPC receiver: grpc.aio with handlers that get and give bytes, health checking and reflection.
 
 gRPC holds a whole message before a handler runs, so memory is bounded by connections, streams and the size of a
-message. What is over the size is refused by gRPC itself: RESOURCE_EXHAUSTED without RetryInfo, as OTLP wants it.
+message, and where a cgroup limits it, by what the headroom promises (`grpc_gate.py`). What is over the size is refused
+by gRPC itself: RESOURCE_EXHAUSTED without RetryInfo, as OTLP wants it.
 There is no bound on concurrent calls (`maximum_concurrent_rpcs`), because its refusal has no RetryInfo either.
 
 A server that says GOAWAY stops listening too. So while the service drains a stand-in listens on the same port, which
@@ -11,7 +12,7 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import grpc
@@ -22,7 +23,9 @@ from app.core.consumer import Consumer
 from app.core.errors import Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import Signal
+from app.memory import Headroom
 from app.receivers.answers import Answer, grpc_trailers, response_protobuf
+from app.receivers.grpc_gate import Gate
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
@@ -56,8 +59,10 @@ class GrpcReceiver:
         health: Probes,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
         self._settings = settings
+        self._gate = None if headroom is None else Gate(headroom, settings.max_request_size)
         self._probes = health
         self._meter = Meter(metrics, "grpc")
         self._handler = Handler(consumer, self._meter, instance=instance, tracer=tracer)
@@ -112,8 +117,9 @@ class GrpcReceiver:
 
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
-        server = grpc.aio.server(options=server_options(self._settings))
-        server.add_generic_rpc_handlers((_Exports(self._export), self._health.handlers()))
+        server = grpc.aio.server(options=server_options(self._settings, gated=self._gate is not None))
+        exports = _Exports(self._export, self._export_later, self._gate)
+        server.add_generic_rpc_handlers((exports, self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port)
         await server.start()
@@ -122,20 +128,37 @@ class GrpcReceiver:
     def _export(self, signal: Signal, instances: str = "", traceparent: str = "") -> "Method":
         async def export(body: bytes, context: Context) -> bytes:
             answer = await self._answer(signal, body, instances, traceparent)
-            if answer.code is not grpc.StatusCode.OK:
-                trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
-                await context.abort(answer.code, answer.message, trailers)
-            return response_protobuf(answer)
+            del body  # what `abort` raises goes round in a circle that this frame is in, until it is collected
+            return await _reply(answer, context)
 
         return grpc.unary_unary_rpc_method_handler(export)
+
+    def _export_later(self, gate: Gate, signal: Signal, instances: str = "", traceparent: str = "") -> "Method":
+        """Make a handler that reads the message when there is room for it; to read it by itself costs more."""
+
+        async def export(_: AsyncIterator[bytes], context: Context) -> bytes:
+            try:
+                await gate.wait()
+            except Retryable as error:
+                answer = self._handler.refuse(signal, error)
+                self._meter.answered(signal, answer.code.name)
+                return await _reply(answer, context)
+            body = await context.read()  # an iterator would hold on to it
+            answer = await self._answer(signal, body if isinstance(body, bytes) else b"", instances, traceparent)
+            del body  # as above
+            return await _reply(answer, context)
+
+        return grpc.stream_unary_rpc_method_handler(export)
 
     async def _answer(self, signal: Signal, body: bytes, instances: str, traceparent: str) -> Answer:
         began = time.monotonic()
         self._inflight += 1
         code = grpc.StatusCode.CANCELLED.name
         try:
-            if self._closing:
-                answer = self._handler.refuse(signal, Retryable("the service is shutting down", reason="closing"))
+            try:
+                self._check_open(len(body))
+            except Retryable as error:
+                answer = self._handler.refuse(signal, error)
             else:
                 answer = await self._handler.take(signal, body, instances=instances, traceparent=traceparent)
             code = answer.code.name
@@ -147,15 +170,27 @@ class GrpcReceiver:
             self._meter.measured(signal, time.monotonic() - began, len(body))
             self._meter.answered(signal, code)
 
+    def _check_open(self, size: int) -> None:
+        if self._closing:
+            raise Retryable("the service is shutting down", reason="closing")
+        if self._gate is not None:
+            self._gate.arrived(size)
+
 
 class _Exports(grpc.GenericRpcHandler):
     """The methods of all signals. `export` makes a handler; most calls need none of their own.
 
+    Where there is a `gate` that does not open, `export_later` makes it.
+
     A call's metadata is looked at here, where gRPC has it at hand; to ask for it later costs three times as much.
     """
 
-    def __init__(self, export: Callable[..., "Method"]) -> None:
+    def __init__(
+        self, export: Callable[..., "Method"], export_later: Callable[..., "Method"], gate: Gate | None
+    ) -> None:
         self._export = export
+        self._export_later = export_later
+        self._gate = gate
         self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
@@ -169,11 +204,20 @@ class _Exports(grpc.GenericRpcHandler):
                 instances += f"{value!s},"
             elif name == "traceparent":
                 traceparent = str(value)
+        if self._gate is not None and not self._gate.opens():
+            return self._export_later(self._gate, signal, instances, traceparent)
         return self._export(signal, instances, traceparent) if instances or traceparent else handler
 
 
-def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    """The bounds in gRPC's words."""
+async def _reply(answer: Answer, context: Context) -> bytes:
+    if answer.code is not grpc.StatusCode.OK:
+        trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
+        await context.abort(answer.code, answer.message, trailers)
+    return response_protobuf(answer)
+
+
+def server_options(settings: ServerSettings, *, gated: bool = False) -> list[tuple[str, int]]:
+    """The bounds in gRPC's words; where its reading is `gated`, windows do not grow by themselves."""
 
     def milliseconds(seconds: float) -> int:
         return min(max(1, round(seconds * 1000)), _LARGEST)
@@ -190,6 +234,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(_PING_SECONDS)),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.bdp_probe", 0 if gated else 1),
     ]
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.core.consumer import Consumer
 from app.core.instance import Instance
+from app.memory import Headroom
 from app.receivers.answers import Answer
 from app.receivers.encoding import Encoding, choose_encoding
 from app.receivers.handler import Handler
@@ -37,10 +38,12 @@ class HttpReceiver:
         health: Probes,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
-        self._app = OtlpApp(limits, Handler(consumer, meter, instance=instance, tracer=tracer), meter, _pages(health))
+        handler = Handler(consumer, meter, instance=instance, tracer=tracer)
+        self._app = OtlpApp(limits, handler, meter, _pages(health), headroom=headroom)
         self._server = HttpServer(
             self._app,
             host=settings.host,

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
 from app.core.instance import HEADER
 from app.core.request import Signal
+from app.memory import Headroom
 from app.receivers.answers import TAKEN, Answer, retry_after
 from app.receivers.budget import Budget, Lease
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
@@ -79,13 +80,14 @@ class OtlpApp:
         meter: Meter,
         rest: ASGIApp,
         monotonic: Callable[[], float] = time.monotonic,
+        headroom: Headroom | None = None,
     ) -> None:
         self.closing = False
         self._bounds = {
             Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size"),
             Encoding.JSON: (limits.json, "server.max_json_size"),
         }
-        self._budget = Budget(limits.inflight, "server.max_inflight_bytes")
+        self._budget = Budget(limits.inflight, "server.max_inflight_bytes", headroom)
         self._handler = handler
         self._meter = meter
         self._rest = rest
@@ -149,7 +151,8 @@ class OtlpApp:
             size, began = len(body), self._monotonic()
             try:
                 if head.content_encoding:
-                    body = await inflate_async(body, head.content_encoding.decode("latin-1"), limit, key)
+                    coding = head.content_encoding.decode("latin-1")
+                    body = await inflate_async(body, coding, limit, key, lease.grow)
                     lease.resize(len(body))
                 return await self._handler.take(
                     signal,
@@ -166,7 +169,7 @@ async def _read(receive: Receive, length: int, limit: int, key: str, lease: Leas
     """Read a body of the announced `length`, or as long as it is where none was announced (0)."""
     if length > limit:
         raise TooLarge(f"the body has {length} bytes, above the bound of {limit} ({key})")
-    lease.check(length)
+    await lease.expect(length)
     pieces: list[bytes] = []
     size, more = 0, True
     while more:

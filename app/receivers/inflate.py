@@ -38,15 +38,24 @@ def inflate(body: bytes, encoding: str, limit: int, key: str = "server.max_reque
         TooLarge: There are more than `limit` bytes.
         InvalidData: The stream is broken.
     """
-    return at_once(_inflating(body, encoding, limit, key))
+    return at_once(_inflating(body, encoding, limit, key, lambda _: None))
 
 
-async def inflate_async(body: bytes, encoding: str, limit: int, key: str = "server.max_request_size") -> bytes:
-    """As `inflate`, for bodies that may take long: the loop gets its turns meanwhile."""
-    return await in_turns(_inflating(body, encoding, limit, key))
+async def inflate_async(
+    body: bytes,
+    encoding: str,
+    limit: int,
+    key: str = "server.max_request_size",
+    grow: Callable[[int], object] = lambda _: None,
+) -> bytes:
+    """As `inflate`, for bodies that may take long: the loop gets its turns meanwhile.
+
+    `grow` is told at each step how many bytes there are, and may put an end to it by raising.
+    """
+    return await in_turns(_inflating(body, encoding, limit, key, grow))
 
 
-def _inflating(body: bytes, encoding: str, limit: int, key: str) -> Steps[bytes]:
+def _inflating(body: bytes, encoding: str, limit: int, key: str, grow: Callable[[int], object]) -> Steps[bytes]:
     coding = encoding.strip().lower()
     if coding not in _CODINGS:
         raise UnsupportedEncoding(f"content encoding {encoding[:40]!r} is not known; send gzip, deflate, zstd or none")
@@ -60,6 +69,7 @@ def _inflating(body: bytes, encoding: str, limit: int, key: str) -> Steps[bytes]
         inflated.write(piece)
         if inflated.tell() > limit:
             raise TooLarge(f"the {coding} body inflates to more than the bound of {limit} bytes ({key})")
+        grow(inflated.tell())
         yield
     return inflated.getvalue()
 

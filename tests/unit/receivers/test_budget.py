@@ -16,7 +16,7 @@ def test_requests_share_one_budget_and_give_back_what_they_held() -> None:
     assert budget.held == 0
 
 
-def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -> None:
+async def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -> None:
     budget = Budget(10, "server.max_inflight_bytes")
     with Lease(budget) as one, Lease(budget) as other:
         one.resize(8)
@@ -27,7 +27,7 @@ def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -> None
             other.resize(3)
         assert no.value.reason == "inflight"
         with pytest.raises(Retryable):
-            other.check(3)
+            await other.expect(3)
         assert budget.held == 9
 
 
