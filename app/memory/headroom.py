@@ -4,7 +4,8 @@ A request promises what it may take before it is taken, and lets go of it when i
 
 - Nothing is promised that would bring usage and all promises above the ceiling.
 - Who finds no room waits in line for a moment, first come first served, and is refused then.
-- What was let go of counts until usage was read again: some of it may have become the queue's.
+- What was let go of counts until usage was read again: some of it may have become the queue's. What turned out not to
+  be needed is free at once.
 - What of its promise a request is known to have taken is not counted twice, once usage was read with it.
 - Usage is read once in a while, not for each request; between two readings the promises are exact.
 """
@@ -13,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from app.core.errors import Retryable
@@ -62,6 +64,7 @@ class Headroom:
         self._read_filled = 0
         self._let_go = 0
         self._line = asyncio.Lock()
+        self._given = asyncio.Event()
         self._refused_at = float("-inf")
 
     @property
@@ -93,8 +96,10 @@ class Headroom:
         """
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS), self._line:
-                while not self.take(size):  # noqa: ASYNC110 - usage falls without anybody's telling
-                    await asyncio.sleep(_READ_SECONDS)
+                while not self.take(size):
+                    self._given.clear()
+                    with suppress(TimeoutError):  # usage falls without anybody's telling
+                        await asyncio.wait_for(self._given.wait(), _READ_SECONDS)
         except TimeoutError:
             raise self.refusal(size) from None
 
@@ -103,10 +108,12 @@ class Headroom:
         """Whether someone waits in line."""
         return self._line.locked()
 
-    def give(self, size: int) -> None:
-        """`size` bytes are not promised any more."""
+    def give(self, size: int, *, used: bool) -> None:
+        """`size` bytes are not promised any more; they may have been `used`, or else never were."""
         self._promised -= size
-        self._let_go += size
+        self._given.set()
+        if used:
+            self._let_go += size
 
     def fill(self, more: int) -> None:
         """`more` of what is promised are taken."""
@@ -153,7 +160,7 @@ class Promise:
             if not self._headroom.take(size - self.size):
                 return False
         else:
-            self._headroom.give(self.size - size)
+            self._headroom.give(self.size - size, used=False)
         self.size = size
         return True
 
@@ -174,11 +181,12 @@ class Promise:
         """Be promised `size` bytes for what is to come, at once or after waiting in line for a moment.
 
         Raises:
-            Retryable: they did not fit in time, or those who wait are too many already.
+            Retryable: they did not fit in time, or there is no room even for what comes meanwhile.
         """
         if not self.at_once(size):
-            self.demand(_WINDOW_BYTES)
-            await self._headroom.wait(size - _WINDOW_BYTES)
+            if not self.resize(_WINDOW_BYTES):
+                raise self._headroom.refusal(size)
+            await self._headroom.wait(size - self.size)
             self.size = size
 
     def fill(self, size: int) -> None:
@@ -188,7 +196,8 @@ class Promise:
 
     def let_go(self) -> None:
         """Safe to call twice."""
-        self.resize(0)
+        self._headroom.give(self.size, used=True)
+        self.size = 0
         self.fill(0)
 
 

@@ -34,7 +34,7 @@ class Gate:
         """Return when a message for which the gate did not open may be read.
 
         Raises:
-            Retryable: there was no room in time, or those who wait are too many already.
+            Retryable: there was no room in time.
         """
         await self._promises[_current_call()].in_turn(self._largest)
 

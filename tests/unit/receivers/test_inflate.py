@@ -192,3 +192,17 @@ def test_empty_blocks_leave_the_loop_its_turns() -> None:
 async def test_many_bodies_are_inflated_at_once() -> None:
     body = gzip.compress(bytes(MIB))
     assert await asyncio.gather(*(inflate_async(body, "gzip", MIB) for _ in range(10))) == [bytes(MIB)] * 10
+
+
+async def test_whoever_counts_is_told_at_each_step_and_may_end_it() -> None:
+    told: list[int] = []
+
+    def grow(size: int) -> None:
+        told.append(size)
+        if size > MIB:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await inflate_async(gzip.compress(bytes(16 * MIB)), "gzip", 16 * MIB, grow=grow)
+    assert told == sorted(told)
+    assert MIB < told[-1] < 2 * MIB
