@@ -26,7 +26,7 @@ from app.core.request import Signal
 from app.exporters import make_exporter
 from app.handoff import hand_off
 from app.health import DEAD_LETTERS, MEMORY, QUEUE, Health
-from app.memory import Headroom, at_hand, find_cgroup, map_large_blocks
+from app.memory import Cgroup, Headroom, at_hand, find_cgroup, map_large_blocks
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
@@ -55,20 +55,21 @@ def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 1 when the service cannot go on."""
     settings = loaded.settings
     logs.configure(settings.logging.level, settings.logging.format)
-    for warning in warnings(settings):
+    cgroup = find_cgroup()
+    for warning in warnings(settings, cgroup.limit if cgroup else None):
         _log.warning("%s", warning)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(Service(settings).run())
+            return runner.run(Service(settings, cgroup=cgroup).run())
         except (QueueError, OSError, ValueError) as error:
             _log.critical("%s", error)
             return 1
 
 
 class Service:
-    """One running instance, made of what `settings` say."""
+    """One running instance, made of what `settings` say, within the memory that `cgroup` allows."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, cgroup: Cgroup | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
@@ -78,7 +79,6 @@ class Service:
         self._handed_off = 0
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
-        cgroup = find_cgroup()
         self.headroom = None if cgroup is None else Headroom(cgroup)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics, None if cgroup is None else cgroup.limit)
 

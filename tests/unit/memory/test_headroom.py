@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import Retryable
 from app.memory import Headroom, Promise, at_hand
 from tests.support.cgroup_files import CgroupFiles
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, until
 
 MIB = 1 << 20
 
@@ -107,8 +107,7 @@ async def test_who_finds_no_room_waits_in_line_and_gets_what_is_let_go_of(
     first, second, third = Promise(headroom), Promise(headroom), Promise(headroom)
     await first.in_turn(200 * MIB)
     waiting = [asyncio.create_task(promise.in_turn(100 * MIB)) for promise in (second, third)]
-    while not headroom.line:
-        await asyncio.sleep(0)
+    await until(lambda: headroom.line)
     assert not Promise(headroom).at_once(1 * MIB), "nobody goes past those who wait"
     assert Promise(headroom).at_once(1000), "but with next to nothing"
     first.let_go()
@@ -124,8 +123,7 @@ async def test_who_waits_is_let_in_when_usage_falls_by_itself(headroom: Headroom
     files.use(220 * MIB)
     promise = Promise(real)
     waiting = asyncio.create_task(promise.in_turn(100 * MIB))
-    while not real.line:
-        await asyncio.sleep(0)
+    await until(lambda: real.line)
     files.use(0)
     await waiting
     assert promise.size == real.promised == 100 * MIB
@@ -153,8 +151,7 @@ async def test_where_not_even_a_place_in_line_fits_there_is_no_waiting(headroom:
 async def test_a_wait_that_is_given_up_leaves_the_line(headroom: Headroom) -> None:
     promise = Promise(headroom)
     waiting = asyncio.create_task(promise.in_turn(225 * MIB))
-    while not headroom.line:
-        await asyncio.sleep(0)
+    await until(lambda: headroom.line)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

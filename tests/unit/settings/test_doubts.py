@@ -129,3 +129,20 @@ def test_a_directory_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = doubts(queue=ELSEWHERE | {"directory": str(tmp_path / "file")})
     assert f"queue.directory: '{tmp_path / 'file'}' cannot be looked into: Not a directory" in found
+
+
+def test_budgets_that_do_not_fit_the_memory_limit_are_doubtful() -> None:
+    settings = Settings.model_validate({"queue": ELSEWHERE})
+    assert warnings(settings, 256 << 20) == []
+    (doubt,) = warnings(settings, 128 << 20)
+    assert doubt == (
+        "server.max_inflight_bytes: with 64MiB, 16MiB of server.max_request_size and 64MiB of queue.memory_bytes the "
+        "service may take 192MiB, above the memory limit of 128MiB, and will tell clients to come back; raise the "
+        "limit, or lower these"
+    )
+
+
+def test_a_queue_in_memory_has_to_fit_the_memory_limit_as_a_whole() -> None:
+    settings = Settings.model_validate({"queue": {"storage": "memory"}})
+    assert "the service may take 288MiB" in "".join(warnings(settings, 256 << 20))
+    assert warnings(settings, 320 << 20) == []
