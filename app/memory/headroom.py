@@ -3,9 +3,10 @@
 A request promises what it may take before it is taken, and lets go of it when it is answered:
 
 - Nothing is promised that would bring usage and all promises above the ceiling.
-- Who finds no room waits in line for a moment, first come first served, and is refused then.
-- What was let go of counts until usage was read again: some of it may have become the queue's. What turned out not to
-  be needed is free at once.
+- Who finds no room waits in line for a moment, first come first served, and is refused then. Those who hold something
+  already and need more go first, or nobody would get on.
+- What a request let go of that was taken counts until usage was read again: some of it may have become the queue's.
+  What was not needed, or refused, is free at once.
 - What of its promise a request is known to have taken is not counted twice, once usage was read with it.
 - Usage is read once in a while, not for each request; between two readings the promises are exact.
 """
@@ -64,6 +65,7 @@ class Headroom:
         self._read_filled = 0
         self._let_go = 0
         self._line = asyncio.Lock()
+        self._line_inside = asyncio.Lock()
         self._given = asyncio.Event()
         self._refused_at = float("-inf")
 
@@ -88,15 +90,15 @@ class Headroom:
         self._promised += size
         return True
 
-    async def wait(self, size: int) -> None:
-        """Promise `size` bytes, after waiting in line for them for a moment.
+    async def wait(self, size: int, *, inside: bool) -> None:
+        """Promise `size` bytes, after waiting in line for them for a moment; `inside` are those who hold some already.
 
         Raises:
             Retryable: they did not fit in time.
         """
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS), self._line:
-                while not self.take(size):
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._line_inside if inside else self._line:
+                while (not inside and self._line_inside.locked()) or not self.take(size):
                     self._given.clear()
                     with suppress(TimeoutError):  # usage falls without anybody's telling
                         await asyncio.wait_for(self._given.wait(), _READ_SECONDS)
@@ -106,7 +108,7 @@ class Headroom:
     @property
     def line(self) -> bool:
         """Whether someone waits in line."""
-        return self._line.locked()
+        return self._line.locked() or self._line_inside.locked()
 
     def give(self, size: int, *, used: bool) -> None:
         """`size` bytes are not promised any more; they may have been `used`, or else never were."""
@@ -178,15 +180,16 @@ class Promise:
         return (size <= COPIES * _WINDOW_BYTES or not self._headroom.line) and self.resize(size)
 
     async def in_turn(self, size: int) -> None:
-        """Be promised `size` bytes for what is to come, at once or after waiting in line for a moment.
+        """Be promised `size` bytes, at once or after waiting in line for a moment.
 
         Raises:
             Retryable: they did not fit in time, or there is no room even for what comes meanwhile.
         """
         if not self.at_once(size):
-            if not self.resize(_WINDOW_BYTES):
+            inside = self.size > 0
+            if not self.resize(max(self.size, _WINDOW_BYTES)):
                 raise self._headroom.refusal(size)
-            await self._headroom.wait(size - self.size)
+            await self._headroom.wait(size - self.size, inside=inside)
             self.size = size
 
     def fill(self, size: int) -> None:
@@ -194,9 +197,9 @@ class Promise:
         self._headroom.fill(size - self._filled)
         self._filled = size
 
-    def let_go(self) -> None:
-        """Safe to call twice."""
-        self._headroom.give(self.size, used=True)
+    def let_go(self, *, used: bool = True) -> None:
+        """Hold nothing any more; `used` says whether some of it may be somebody else's now. Safe to call twice."""
+        self._headroom.give(self.size, used=used)
         self.size = 0
         self.fill(0)
 

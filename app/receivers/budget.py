@@ -36,16 +36,16 @@ class Lease:
         self._budget.held -= self._size
         self._size = 0
         if self._promise is not None:
-            self._promise.let_go()
+            self._promise.let_go(used=error is None)
 
     async def expect(self, size: int) -> None:
-        """Be promised memory for a body of `size` bytes that is to come; the budget is charged with what has come.
+        """Be promised memory for a body of `size` bytes that is to come; the budget is charged when it has come.
 
         Raises:
             Retryable: that is more than others leave.
         """
         self._check(size)
-        if self._promise is not None:
+        if self._promise is not None and COPIES * size > self._promise.size:
             await self._promise.in_turn(COPIES * size)
 
     def resize(self, size: int) -> None:

@@ -156,7 +156,7 @@ class GrpcReceiver:
         code = grpc.StatusCode.CANCELLED.name
         try:
             try:
-                self._check_open(len(body))
+                await self._check_open(len(body))
             except Retryable as error:
                 answer = self._handler.refuse(signal, error)
             else:
@@ -170,11 +170,11 @@ class GrpcReceiver:
             self._meter.measured(signal, time.monotonic() - began, len(body))
             self._meter.answered(signal, code)
 
-    def _check_open(self, size: int) -> None:
+    async def _check_open(self, size: int) -> None:
         if self._closing:
             raise Retryable("the service is shutting down", reason="closing")
         if self._gate is not None:
-            self._gate.arrived(size)
+            await self._gate.arrived(size)
 
 
 class _Exports(grpc.GenericRpcHandler):

@@ -38,15 +38,15 @@ class Gate:
         """
         await self._promises[_current_call()].in_turn(self._largest)
 
-    def arrived(self, size: int) -> None:
-        """The message has come, and has `size` bytes.
+    async def arrived(self, size: int) -> None:
+        """The message has come, and has `size` bytes; returns when it may be worked on.
 
         Raises:
-            Retryable: that is too much to be worked on now.
+            Retryable: there was no room in time.
         """
         promise = self._promises[_current_call()]
         promise.fill(size)
-        promise.demand(COPIES * size)
+        await promise.in_turn(COPIES * size)
 
     def _end(self, call: asyncio.Task[object]) -> None:
         self._promises.pop(call).let_go()

@@ -23,7 +23,7 @@ from app.receivers.budget import Budget, Lease
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
 from app.receivers.handler import Handler
 from app.receivers.http_bounds import BUSY
-from app.receivers.inflate import inflate_async
+from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
 
 __all__ = ["Limits", "OtlpApp"]
@@ -152,6 +152,7 @@ class OtlpApp:
             try:
                 if head.content_encoding:
                     coding = head.content_encoding.decode("latin-1")
+                    await lease.expect(announced(body, coding, limit))
                     body = await inflate_async(body, coding, limit, key, lease.grow)
                     lease.resize(len(body))
                 return await self._handler.take(

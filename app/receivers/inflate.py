@@ -16,7 +16,7 @@ from isal import isal_zlib
 from app.core.errors import InvalidData, TooLarge, UnsupportedEncoding
 from app.receivers.turns import Steps, at_once, in_turns
 
-__all__ = ["inflate", "inflate_async"]
+__all__ = ["announced", "inflate", "inflate_async"]
 
 _STEP: Final = 256 << 10  # bytes out
 _CHUNK: Final = 32 << 10  # bytes in
@@ -53,6 +53,14 @@ async def inflate_async(
     `grow` is told at each step how many bytes there are, and may put an end to it by raising.
     """
     return await in_turns(_inflating(body, encoding, limit, key, grow))
+
+
+def announced(body: bytes, encoding: str, limit: int) -> int:
+    """To how many bytes `body` will inflate, by what it says itself; 0 where it does not, or more than `limit`."""
+    if encoding.strip().lower() not in {"gzip", "x-gzip"}:
+        return 0
+    size = int.from_bytes(body[-4:], "little")  # of the last member, which most often is the only one (RFC 1952, 2.3.1)
+    return size if size <= limit else 0
 
 
 def _inflating(body: bytes, encoding: str, limit: int, key: str, grow: Callable[[int], object]) -> Steps[bytes]:

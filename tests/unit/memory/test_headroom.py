@@ -204,3 +204,29 @@ def test_a_queue_on_disk_keeps_an_eighth_of_the_limit_in_memory_at_most() -> Non
     assert at_hand(64 * MIB, None) == 64 * MIB
     assert at_hand(64 * MIB, 256 * MIB) == 32 * MIB
     assert at_hand(64 * MIB, 1024 * MIB) == 64 * MIB
+
+
+async def test_who_holds_something_and_needs_more_goes_before_those_who_hold_nothing(
+    headroom: Headroom, clock: FakeClock
+) -> None:
+    holder, first, outside = Promise(headroom), Promise(headroom), Promise(headroom)
+    first.demand(150 * MIB)
+    holder.demand(60 * MIB)
+    coming = asyncio.create_task(outside.in_turn(120 * MIB))
+    await until(lambda: headroom.line)
+    growing = asyncio.create_task(holder.in_turn(120 * MIB))
+    await asyncio.sleep(0)
+    first.let_go(used=False)
+    await growing
+    assert holder.size == 120 * MIB
+    assert not coming.done()
+    holder.let_go(used=False)
+    await coming
+    assert headroom.promised == outside.size == 120 * MIB
+
+
+def test_what_a_refused_request_held_is_free_at_once(headroom: Headroom) -> None:
+    promise, next_one = Promise(headroom), Promise(headroom)
+    promise.demand(200 * MIB)
+    promise.let_go(used=False)
+    assert next_one.resize(200 * MIB)
