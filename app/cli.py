@@ -139,11 +139,13 @@ def _queue(arguments: list[str]) -> int:
 
 
 def _check(options: "Namespace") -> int:
+    from app.memory import find_cgroup
     from app.settings import SettingsError, check_files, warnings
 
     try:
         loaded = _load(options)
-        for warning in warnings(loaded.settings):
+        cgroup = find_cgroup()
+        for warning in warnings(loaded.settings, cgroup.limit if cgroup else None):
             print(f"warning: {warning}")
         check_files(loaded)
     except SettingsError as error:

@@ -10,12 +10,13 @@ from enum import Enum
 
 from app.core.clock import Clock
 
-__all__ = ["DEAD_LETTERS", "QUEUE", "Component", "Health"]
+__all__ = ["DEAD_LETTERS", "MEMORY", "QUEUE", "Component", "Health"]
 
 QUEUE = "queue"
 """The note about a full queue, the only one that can make the service unready."""
 
 DEAD_LETTERS = "dead letters"
+MEMORY = "memory"
 """The note about what the destination refused for good."""
 
 

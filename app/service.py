@@ -25,7 +25,8 @@ from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.handoff import hand_off
-from app.health import DEAD_LETTERS, QUEUE, Health
+from app.health import DEAD_LETTERS, MEMORY, QUEUE, Health
+from app.memory import Cgroup, Headroom, at_hand, find_cgroup, map_large_blocks
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
@@ -56,20 +57,21 @@ def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 1 when the service cannot go on."""
     settings = loaded.settings
     logs.configure(settings.logging.level, settings.logging.format)
-    for warning in warnings(settings):
+    cgroup = find_cgroup()
+    for warning in warnings(settings, cgroup.limit if cgroup else None):
         _log.warning("%s", warning)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(Service(settings).run())
+            return runner.run(Service(settings, cgroup=cgroup).run())
         except (QueueError, OSError, ValueError) as error:
             _log.critical("%s", error)
             return 1
 
 
 class Service:
-    """One running instance, made of what `settings` say."""
+    """One running instance, made of what `settings` say, within the memory that `cgroup` allows."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, cgroup: Cgroup | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
@@ -80,10 +82,14 @@ class Service:
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self._keeper = Doorkeeper(settings.auth, self.metrics)
-        self.queue = _make_queue(settings.queue, self._clock, self.metrics)
+        self.headroom = None if cgroup is None else Headroom(cgroup)
+        self.queue = _make_queue(settings.queue, self._clock, self.metrics, None if cgroup is None else cgroup.limit)
 
     async def run(self) -> int:
         settings, metrics, health, clock = self._settings, self.metrics, self.health, self._clock
+        headroom = self.headroom
+        if headroom is not None:
+            map_large_blocks()
         for number in (signals.SIGTERM, signals.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
 
@@ -118,10 +124,14 @@ class Service:
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
             grpc = await lifetimes.enter_async_context(
-                GrpcReceiver(settings.server, doors[0], metrics, health, self.instance, tracing, self._keeper, tls)
+                GrpcReceiver(
+                    settings.server, doors[0], metrics, health, self.instance, tracing, self._keeper, tls, headroom
+                )
             )
             http = await lifetimes.enter_async_context(
-                HttpReceiver(settings.server, doors[1], metrics, health, self.instance, tracing, self._keeper, tls)
+                HttpReceiver(
+                    settings.server, doors[1], metrics, health, self.instance, tracing, self._keeper, tls, headroom
+                )
             )
             heart = asyncio.create_task(self._beat(retries), name="heartbeat")
             lifetimes.callback(heart.cancel)
@@ -272,6 +282,8 @@ class Service:
                 self.health.note(f"export of {signal.value}", retry.trouble)
             dead = sum(self.queue.dead.items(signal) for signal in Signal)
             self.health.note(DEAD_LETTERS, f"{dead} items; see otlp-service queue dead list" if dead else None)
+            short = self.headroom is not None and self.headroom.short
+            self.health.note(MEMORY, "memory is short: clients are told to come back" if short else None)
             self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
@@ -307,13 +319,13 @@ class Service:
         yield gauge("otlp_queue_oldest_age_seconds", "For how long the oldest item has waited.", age)
 
 
-def _make_queue(settings: QueueSettings, clock: Clock, metrics: Metrics) -> Queue:
+def _make_queue(settings: QueueSettings, clock: Clock, metrics: Metrics, memory_limit: int | None) -> Queue:
     if settings.storage == "memory":
         return MemoryQueue(max_bytes=settings.memory_bytes, patience=settings.wait, clock=clock)
     return DiskQueue(
         LmdbStore(settings.directory, settings.max_bytes),
         max_bytes=settings.max_bytes,
-        memory_bytes=settings.memory_bytes,
+        memory_bytes=at_hand(settings.memory_bytes, memory_limit),
         patience=settings.wait,
         clock=clock,
         metrics=metrics,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
 from tests.support.node import find_node
 
@@ -18,6 +19,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64, beside a libpython"),
     "node": (find_node, "the OpenTelemetry SDK for Node.js; scripts/node-client installs it where Node.js and npm are"),
     "curl": (lambda: shutil.which("curl"), "curl"),
+    "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()

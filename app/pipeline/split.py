@@ -93,13 +93,19 @@ def _packed(pieces: Iterator[_Piece], room: int) -> Iterator[_Piece]:
     total = 0
     for piece, items in pieces:
         if run and len(run) + len(piece) > room:
-            yield bytes(run), total
-            run.clear()
+            yield _emptied(run), total
             total = 0
         run += piece
         total += items
     if run:
-        yield bytes(run), total
+        yield _emptied(run), total
+
+
+def _emptied(run: bytearray) -> bytes:
+    """What was in it; a generator that held on to it would keep it for as long as the part is on its way."""
+    whole = bytes(run)
+    run.clear()
+    return whole
 
 
 def _pieces(
@@ -124,12 +130,13 @@ def _cut(tag: int, level: _Level, body: bytes, start: int, end: int, room: int) 
         start, end = 0, len(body)
     head = b"".join([body[begin:stop] for t, begin, _, stop in fields(body, start, end) if t not in level.children])
     left = room - len(varint(tag)) - len(varint(max(room, 0))) - len(head)
-    empty = True
-    for run, items in _packed(_pieces(level, body, start, end, left, children_only=True), left):
-        yield b"".join((varint(tag), varint(len(head) + len(run)), head, run)), items
-        empty = False
-    if empty:
-        yield b"".join((varint(tag), varint(len(head)), head)), 0
+
+    def framed(run: _Piece) -> _Piece:
+        return b"".join((varint(tag), varint(len(head) + len(run[0])), head, run[0])), run[1]
+
+    if all(t not in level.children for t, *_ in fields(body, start, end)):
+        yield framed((b"", 0))
+    yield from map(framed, _packed(_pieces(level, body, start, end, left, children_only=True), left))
 
 
 def _chosen(level: _Level, body: bytes, start: int, end: int) -> bytes:

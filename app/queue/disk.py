@@ -290,6 +290,7 @@ class DiskQueue:
                 self._break_off(group)
                 raise QueueError(f"the queue's disk failed: {error}; nothing more is acknowledged") from error
             self._keep(group, commit)
+            group.clear()  # or the last bodies and records stay until the next commit
             self._burials[:0] = commit.unburied
             if commit.postponed:
                 self._deletes[:0] = deletes

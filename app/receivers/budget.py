@@ -4,26 +4,29 @@ from types import TracebackType
 from typing import Self
 
 from app.core.errors import Retryable
+from app.memory import COPIES, Headroom, Promise
 
 __all__ = ["Budget", "Lease"]
 
 
 class Budget:
-    """Bytes that requests hold at once; `key` is the setting that bounds them."""
+    """Bytes that requests hold at once; `key` is the setting that bounds them, `headroom` what the cgroup leaves."""
 
-    def __init__(self, limit: int, key: str) -> None:
+    def __init__(self, limit: int, key: str, headroom: Headroom | None = None) -> None:
         self.limit = limit
         self.key = key
+        self.headroom = headroom
         self.held = 0
 
 
 class Lease:
-    """What one request holds of a budget, until it is left."""
+    """What one request holds of a budget, and is promised of the headroom, until it is left."""
 
-    __slots__ = ("_budget", "_size")
+    __slots__ = ("_budget", "_promise", "_size")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        self._promise = None if budget.headroom is None else Promise(budget.headroom)
         self._size = 0
 
     def __enter__(self) -> Self:
@@ -32,6 +35,18 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._budget.held -= self._size
         self._size = 0
+        if self._promise is not None:
+            self._promise.let_go(used=error is None)
+
+    async def expect(self, size: int) -> None:
+        """Be promised memory for a body of `size` bytes that is to come; the budget is charged when it has come.
+
+        Raises:
+            Retryable: that is more than others leave.
+        """
+        self._check(size)
+        if self._promise is not None and COPIES * size > self._promise.size:
+            await self._promise.in_turn(COPIES * size)
 
     def resize(self, size: int) -> None:
         """Hold `size` bytes from now on.
@@ -39,11 +54,20 @@ class Lease:
         Raises:
             Retryable: that is more than others leave.
         """
-        self._budget.held = self.check(size)
+        self._budget.held = self._check(size)
         self._size = size
+        if self._promise is not None:
+            if COPIES * size > self._promise.size:
+                self._promise.demand(COPIES * size)
+            self._promise.fill(size)
 
-    def check(self, size: int) -> int:
-        """Raise as `resize` would. Returns what the budget would hold then."""
+    def grow(self, size: int) -> None:
+        """As `resize`, but for less than it holds."""
+        if size > self._size:
+            self.resize(size)
+
+    def _check(self, size: int) -> int:
+        """What the budget would hold with `size` bytes for this one."""
         budget = self._budget
         held = budget.held + size - self._size
         if held > budget.limit:

@@ -1,7 +1,8 @@
 """The OTLP/gRPC receiver: grpc.aio with handlers that get and give bytes, health checking and reflection.
 
 gRPC holds a whole message before a handler runs, so memory is bounded by connections, streams and the size of a
-message. What is over the size is refused by gRPC itself: RESOURCE_EXHAUSTED without RetryInfo, as OTLP wants it.
+message, and where a cgroup limits it, by what the headroom promises (`grpc_gate.py`). What is over the size is refused
+by gRPC itself: RESOURCE_EXHAUSTED without RetryInfo, as OTLP wants it.
 There is no bound on concurrent calls (`maximum_concurrent_rpcs`), because its refusal has no RetryInfo either.
 
 A server that says GOAWAY stops listening too. So while the service drains a stand-in listens on the same port, which
@@ -11,7 +12,7 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -23,8 +24,10 @@ from app.core.consumer import Consumer
 from app.core.errors import OtlpError, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import Signal
+from app.memory import Headroom
 from app.receivers.answers import Answer, grpc_trailers, response_protobuf
 from app.receivers.auth import Doorkeeper, Holder
+from app.receivers.grpc_gate import Gate
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
@@ -62,8 +65,10 @@ class GrpcReceiver:
         tracer: Tracer | None = None,
         doorkeeper: Doorkeeper | None = None,
         tls: "ServerTls | None" = None,
+        headroom: Headroom | None = None,
     ) -> None:
         self._settings = settings
+        self._gate = None if headroom is None else Gate(headroom, settings.max_request_size)
         self._probes = health
         self._tls = tls
         self._meter = Meter(metrics, "grpc")
@@ -119,8 +124,9 @@ class GrpcReceiver:
 
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
-        server = grpc.aio.server(options=server_options(self._settings))
-        server.add_generic_rpc_handlers((_Exports(self._export, self._handler), self._health.handlers()))
+        server = grpc.aio.server(options=server_options(self._settings, gated=self._gate is not None))
+        exports = _Exports(self._export, self._export_later, self._handler, self._gate)
+        server.add_generic_rpc_handlers((exports, self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
         await server.start()
@@ -129,27 +135,44 @@ class GrpcReceiver:
     def _export(self, signal: Signal, caller: "_Caller | None" = None) -> "Method":
         async def export(body: bytes, context: Context) -> bytes:
             answer = await self._answer(signal, body, caller)
-            if answer.code is not grpc.StatusCode.OK:
-                trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
-                await context.abort(answer.code, answer.message, trailers)
-            return response_protobuf(answer)
+            del body  # what `abort` raises goes round in a circle that this frame is in, until it is collected
+            return await _reply(answer, context)
 
         return grpc.unary_unary_rpc_method_handler(export)
+
+    def _export_later(self, gate: Gate, signal: Signal, caller: "_Caller | None") -> "Method":
+        """Make a handler that reads the message when there is room for it; to read it by itself costs more."""
+
+        async def export(_: AsyncIterator[bytes], context: Context) -> bytes:
+            try:
+                self._check_open(caller)
+                await gate.wait()
+            except OtlpError as error:
+                answer = self._handler.refuse(signal, error)
+                self._meter.answered(signal, answer.code.name)
+                return await _reply(answer, context)
+            body = await context.read()  # an iterator would hold on to it
+            answer = await self._answer(signal, body if isinstance(body, bytes) else b"", caller)
+            del body  # as above
+            return await _reply(answer, context)
+
+        return grpc.stream_unary_rpc_method_handler(export)
 
     async def _answer(self, signal: Signal, body: bytes, caller: "_Caller | None") -> Answer:
         began = time.monotonic()
         self._inflight += 1
         code = grpc.StatusCode.CANCELLED.name
         try:
-            if self._closing:
-                answer = self._handler.refuse(signal, Retryable("the service is shutting down", reason="closing"))
-            elif caller is None:
-                answer = await self._handler.take(signal, body)
-            elif isinstance(caller.holder, OtlpError):
-                answer = self._handler.refuse(signal, caller.holder)
+            try:
+                self._check_open(caller)
+                if self._gate is not None:
+                    await self._gate.arrived(len(body))
+            except OtlpError as error:
+                answer = self._handler.refuse(signal, error)
             else:
+                said = caller or _NOTHING
                 answer = await self._handler.take(
-                    signal, body, instances=caller.instances, traceparent=caller.traceparent, holder=caller.holder
+                    signal, body, instances=said.instances, traceparent=said.traceparent, holder=said.holder
                 )
             code = answer.code.name
             return answer
@@ -160,26 +183,47 @@ class GrpcReceiver:
             self._meter.measured(signal, time.monotonic() - began, len(body))
             self._meter.answered(signal, code)
 
+    def _check_open(self, caller: "_Caller | None") -> None:
+        if self._closing:
+            raise Retryable("the service is shutting down", reason="closing")
+        if caller is not None and caller.refusal is not None:
+            raise caller.refusal
+
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
     """What a call's metadata says."""
 
-    instances: str
-    traceparent: str
-    holder: Holder | OtlpError | None
-    """Who it is, or why it is turned away."""
+    instances: str = ""
+    traceparent: str = ""
+    holder: Holder | None = None
+    """Who it is, where that is asked."""
+    refusal: OtlpError | None = None
+    """Why it is turned away."""
+
+
+_NOTHING: Final = _Caller()
 
 
 class _Exports(grpc.GenericRpcHandler):
     """The methods of all signals. `export` makes a handler; most calls need none of their own.
 
+    Where there is a `gate` that does not open, `export_later` makes it.
+
     A call's metadata is looked at here, where gRPC has it at hand; to ask for it later costs three times as much.
     """
 
-    def __init__(self, export: Callable[..., "Method"], handler: Handler) -> None:
+    def __init__(
+        self,
+        export: Callable[..., "Method"],
+        export_later: Callable[..., "Method"],
+        handler: Handler,
+        gate: Gate | None,
+    ) -> None:
         self._export = export
+        self._export_later = export_later
         self._handler = handler
+        self._gate = gate
         self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
@@ -197,19 +241,29 @@ class _Exports(grpc.GenericRpcHandler):
                 authorization = str(value)
             elif name == "x-api-key":
                 api_key = str(value)
-        if not (instances or traceparent or self._handler.asks_for_a_key):
-            return handler
-        return self._export(signal, _Caller(instances, traceparent, self._holder(authorization, api_key)))
+        caller = None
+        if instances or traceparent or self._handler.asks_for_a_key:
+            caller = self._caller(instances, traceparent, authorization, api_key)
+        if self._gate is not None and not self._gate.opens():
+            return self._export_later(self._gate, signal, caller)
+        return handler if caller is None else self._export(signal, caller)
 
-    def _holder(self, authorization: str, api_key: str) -> Holder | OtlpError | None:
+    def _caller(self, instances: str, traceparent: str, authorization: str, api_key: str) -> _Caller:
         try:
-            return self._handler.admit(authorization, api_key)
+            return _Caller(instances, traceparent, self._handler.admit(authorization, api_key))
         except OtlpError as error:
-            return error
+            return _Caller(refusal=error)
 
 
-def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    """The bounds in gRPC's words."""
+async def _reply(answer: Answer, context: Context) -> bytes:
+    if answer.code is not grpc.StatusCode.OK:
+        trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
+        await context.abort(answer.code, answer.message, trailers)
+    return response_protobuf(answer)
+
+
+def server_options(settings: ServerSettings, *, gated: bool = False) -> list[tuple[str, int]]:
+    """The bounds in gRPC's words; where its reading is `gated`, windows do not grow by themselves."""
 
     def milliseconds(seconds: float) -> int:
         return min(max(1, round(seconds * 1000)), _LARGEST)
@@ -226,6 +280,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(_PING_SECONDS)),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.bdp_probe", 0 if gated else 1),
     ]
 
 

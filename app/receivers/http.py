@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.core.consumer import Consumer
 from app.core.instance import Instance
+from app.memory import Headroom
 from app.receivers.answers import Answer
 from app.receivers.auth import Doorkeeper
 from app.receivers.cors import Cors
@@ -44,11 +45,12 @@ class HttpReceiver:
         tracer: Tracer | None = None,
         doorkeeper: Doorkeeper | None = None,
         tls: "ServerTls | None" = None,
+        headroom: Headroom | None = None,
     ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
         handler = Handler(consumer, meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
-        self._app = OtlpApp(limits, handler, meter, _pages(health), cors=Cors(settings.cors))
+        self._app = OtlpApp(limits, handler, meter, _pages(health), cors=Cors(settings.cors), headroom=headroom)
         self._server = HttpServer(
             self._app,
             host=settings.host,

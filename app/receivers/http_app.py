@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
 from app.core.instance import HEADER
 from app.core.request import Signal
+from app.memory import Headroom
 from app.receivers.answers import TAKEN, Answer, retry_after
 from app.receivers.auth import Holder
 from app.receivers.budget import Budget, Lease
@@ -24,7 +25,7 @@ from app.receivers.cors import Cors
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
 from app.receivers.handler import Handler
 from app.receivers.http_bounds import BUSY
-from app.receivers.inflate import inflate_async
+from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
 from app.settings import CorsSettings
 
@@ -91,13 +92,14 @@ class OtlpApp:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         cors: Cors | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
         self.closing = False
         self._bounds = {
             Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size"),
             Encoding.JSON: (limits.json, "server.max_json_size"),
         }
-        self._budget = Budget(limits.inflight, "server.max_inflight_bytes")
+        self._budget = Budget(limits.inflight, "server.max_inflight_bytes", headroom)
         self._handler = handler
         self._meter = meter
         self._rest = rest
@@ -169,7 +171,9 @@ class OtlpApp:
             size, began = len(body), self._monotonic()
             try:
                 if head.content_encoding:
-                    body = await inflate_async(body, head.content_encoding.decode("latin-1"), limit, key)
+                    coding = head.content_encoding.decode("latin-1")
+                    await lease.expect(announced(body, coding, limit))
+                    body = await inflate_async(body, coding, limit, key, lease.grow)
                     lease.resize(len(body))
                 return await self._handler.take(
                     signal,
@@ -187,7 +191,7 @@ async def _read(receive: Receive, length: int, limit: int, key: str, lease: Leas
     """Read a body of the announced `length`, or as long as it is where none was announced (0)."""
     if length > limit:
         raise TooLarge(f"the body has {length} bytes, above the bound of {limit} ({key})")
-    lease.check(length)
+    await lease.expect(length)
     pieces: list[bytes] = []
     size, more = 0, True
     while more:

@@ -16,7 +16,7 @@ from isal import isal_zlib
 from app.core.errors import InvalidData, TooLarge, UnsupportedEncoding
 from app.receivers.turns import Steps, at_once, in_turns
 
-__all__ = ["inflate", "inflate_async"]
+__all__ = ["announced", "inflate", "inflate_async"]
 
 _STEP: Final = 256 << 10  # bytes out
 _CHUNK: Final = 32 << 10  # bytes in
@@ -38,15 +38,32 @@ def inflate(body: bytes, encoding: str, limit: int, key: str = "server.max_reque
         TooLarge: There are more than `limit` bytes.
         InvalidData: The stream is broken.
     """
-    return at_once(_inflating(body, encoding, limit, key))
+    return at_once(_inflating(body, encoding, limit, key, lambda _: None))
 
 
-async def inflate_async(body: bytes, encoding: str, limit: int, key: str = "server.max_request_size") -> bytes:
-    """As `inflate`, for bodies that may take long: the loop gets its turns meanwhile."""
-    return await in_turns(_inflating(body, encoding, limit, key))
+async def inflate_async(
+    body: bytes,
+    encoding: str,
+    limit: int,
+    key: str = "server.max_request_size",
+    grow: Callable[[int], object] = lambda _: None,
+) -> bytes:
+    """As `inflate`, for bodies that may take long: the loop gets its turns meanwhile.
+
+    `grow` is told at each step how many bytes there are, and may put an end to it by raising.
+    """
+    return await in_turns(_inflating(body, encoding, limit, key, grow))
 
 
-def _inflating(body: bytes, encoding: str, limit: int, key: str) -> Steps[bytes]:
+def announced(body: bytes, encoding: str, limit: int) -> int:
+    """To how many bytes `body` will inflate, by what it says itself; 0 where it does not, or more than `limit`."""
+    if encoding.strip().lower() not in {"gzip", "x-gzip"}:
+        return 0
+    size = int.from_bytes(body[-4:], "little")  # of the last member, which most often is the only one (RFC 1952, 2.3.1)
+    return size if size <= limit else 0
+
+
+def _inflating(body: bytes, encoding: str, limit: int, key: str, grow: Callable[[int], object]) -> Steps[bytes]:
     coding = encoding.strip().lower()
     if coding not in _CODINGS:
         raise UnsupportedEncoding(f"content encoding {encoding[:40]!r} is not known; send gzip, deflate, zstd or none")
@@ -60,6 +77,7 @@ def _inflating(body: bytes, encoding: str, limit: int, key: str) -> Steps[bytes]
         inflated.write(piece)
         if inflated.tell() > limit:
             raise TooLarge(f"the {coding} body inflates to more than the bound of {limit} bytes ({key})")
+        grow(inflated.tell())
         yield
     return inflated.getvalue()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.request import Signal
+from app.memory import COPIES, at_hand, reserve
 from app.settings.api_keys import parse_keys
 from app.settings.endpoint import mask_url, split_endpoint
 from app.settings.model import ExporterSettings, QueueSettings, Settings
@@ -37,17 +38,23 @@ _USUAL_SECONDS = {
 }
 _SHORT_KEY = 16
 _GRPC_BYTES = 4 * _MiB
+_OWN_BYTES = 64 * _MiB  # of the service itself: 52 MiB after its start, and what connections take
 _FLEETING = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"))  # noqa: S108 - named to warn of them
 
 
-def warnings(settings: Settings) -> list[str]:
-    """What is likely a mistake, each as ``key: value and why; remedy``. Looks at the disk under the queue."""
+def warnings(settings: Settings, memory_limit: int | None = None) -> list[str]:
+    """What is likely a mistake, each as ``key: value and why; remedy``. Looks at the disk under the queue.
+
+    `memory_limit` is the bytes that the cgroup allows, if it limits them.
+    """
     found = list(_unusual(settings))
     found += [
         f"auth.api_keys: the key {name!r} has {len(key)} characters, which can be guessed; make it of 32 random ones"
         for name, key in parse_keys(settings.auth.api_keys).items()
         if len(key) < _SHORT_KEY
     ]
+    if memory_limit is not None:
+        found += _memory(settings, memory_limit)
     if settings.exporter.protocol != "console":
         found += _destinations(settings.exporter)
         found += _tls(settings.exporter)
@@ -111,6 +118,21 @@ def _tls(exporter: ExporterSettings) -> Iterator[str]:
     given = [name for name in ("ca_file", "cert_file", "key_file") if getattr(tls, name)]
     if given and not any(exporter.secure(signal) for signal in Signal):
         yield f"exporter.tls.{given[0]}: has no effect, because no endpoint begins with https://"
+
+
+def _memory(settings: Settings, limit: int) -> Iterator[str]:
+    """Whether what always has to fit does: ourselves, the queue and its batches, and the largest request."""
+    server, queue = settings.server, settings.queue
+    memory_bytes = at_hand(queue.memory_bytes, limit) if queue.storage == "disk" else queue.memory_bytes
+    requests = max(COPIES * server.max_request_size, server.max_inflight_bytes)
+    needed = _OWN_BYTES + 2 * memory_bytes + requests + reserve(limit)
+    if needed > limit:
+        yield (
+            f"server.max_inflight_bytes: with {format_size(server.max_inflight_bytes)}, "
+            f"{format_size(server.max_request_size)} of server.max_request_size and {format_size(queue.memory_bytes)} "
+            f"of queue.memory_bytes the service may take {needed // _MiB}MiB, above the memory limit of "
+            f"{limit // _MiB}MiB, and will tell clients to come back; raise the limit, or lower these"
+        )
 
 
 def _disk(queue: QueueSettings) -> Iterator[str]:

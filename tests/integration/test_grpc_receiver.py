@@ -3,7 +3,8 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -19,9 +20,11 @@ from app.core.errors import NotAllowed, PartlyRejected, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
 from app.health import Health
+from app.memory import COPIES, Headroom
 from app.receivers.grpc import GrpcReceiver
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
+from tests.support.cgroup_files import CgroupFiles
 from tests.support.patience import PATIENCE
 from tests.support.payload import one_item, spans
 from tests.support.process import until
@@ -432,3 +435,105 @@ class TestLifetime:
             for host in ("127.0.0.1", "[::1]"):
                 async with grpc.aio.insecure_channel(f"{host}:{receiver.port}") as channel:
                     assert await export(channel, spans()) == b""
+
+
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def limited(
+    files: CgroupFiles, sink: Sink, metrics: Metrics, health: Health
+) -> AsyncIterator[tuple[Headroom, grpc.aio.Channel]]:
+    """A receiver in a cgroup of 256 MiB, of which 224 are below the ceiling, and messages of 100 MiB at most."""
+    headroom = Headroom(files.find(), trim=lambda: None)
+    settings = ServerSettings(host="127.0.0.1", grpc_port=0, max_request_size=100 * MIB)
+    async with (
+        GrpcReceiver(settings, sink, metrics, health, headroom=headroom) as receiver,
+        connected(receiver) as channel,
+    ):
+        yield headroom, channel
+
+
+async def test_a_call_is_promised_memory_for_its_message_until_it_is_answered(
+    tmp_path: Path, sink: Sink, metrics: Metrics, health: Health
+) -> None:
+    body = spans(10)
+    async with limited(CgroupFiles(tmp_path, 256 * MIB), sink, metrics, health) as (headroom, channel):
+        sink.hold()
+        call = asyncio.create_task(export(channel, body))
+        await sink.wait_for_callers(1)
+        assert headroom.promised == COPIES * len(body)
+        sink.release()
+        await call
+        await turned_to(lambda: headroom.promised == 0)
+
+
+async def test_a_call_that_finds_no_memory_is_read_when_there_is_some(
+    tmp_path: Path, sink: Sink, metrics: Metrics, health: Health
+) -> None:
+    files = CgroupFiles(tmp_path, 256 * MIB)
+    files.use(200 * MIB)
+    async with limited(files, sink, metrics, health) as (headroom, channel):
+        call = asyncio.create_task(export(channel, spans(10)))
+        await turned_to(lambda: headroom.line)
+        assert sink.requests == []
+        files.use(0)
+        await call
+        assert sink.items(Signal.TRACES) == 10
+        await turned_to(lambda: headroom.promised == 0)
+
+
+async def test_a_call_for_whose_message_there_is_no_memory_is_told_to_come_back(
+    tmp_path: Path, sink: Sink, metrics: Metrics, health: Health
+) -> None:
+    files = CgroupFiles(tmp_path, 256 * MIB)
+    files.use(256 * MIB)
+    async with limited(files, sink, metrics, health) as (headroom, channel):
+        error = await refusal(channel, spans(10))
+        assert error.code() is Code.UNAVAILABLE
+        assert "memory is short" in str(error.details())
+        delay = hint(error)
+        assert delay is not None
+        assert delay > 0
+        await turned_to(lambda: headroom.promised == 0)
+        labels = {"signal": "traces", "transport": "grpc", "code": "UNAVAILABLE"}
+        assert metrics.registry.get_sample_value("otlp_receiver_requests_total", labels) == 1
+        files.use(0)
+
+        async def taken_again() -> bool:
+            with suppress(grpc.aio.AioRpcError):
+                await export(channel, spans(10))
+            return sink.items(Signal.TRACES) == 10
+
+        await until(taken_again, "it admits again by itself")
+
+
+async def test_a_message_that_came_and_is_too_much_to_be_worked_on_is_told_to_come_back(
+    tmp_path: Path, sink: Sink, metrics: Metrics, health: Health
+) -> None:
+    files = CgroupFiles(tmp_path, 256 * MIB)
+    files.use(123 * MIB)
+    async with limited(files, sink, metrics, health) as (headroom, channel):
+        error = await refusal(channel, bytes(60 * MIB))
+        assert (error.code(), sink.requests) == (Code.UNAVAILABLE, [])
+        assert "memory is short" in str(error.details())
+        assert hint(error) is not None
+        await turned_to(lambda: headroom.promised == 0)
+
+
+async def test_a_client_that_leaves_before_its_message_is_whole_leaves_no_promise(
+    tmp_path: Path, sink: Sink, metrics: Metrics, health: Health
+) -> None:
+    async with limited(CgroupFiles(tmp_path, 256 * MIB), sink, metrics, health) as (headroom, channel):
+        call = channel.stream_unary(Signal.TRACES.method)()
+        await call.wait_for_connection()
+        await turned_to(lambda: headroom.promised == 100 * MIB)
+        call.cancel()
+        await turned_to(lambda: headroom.promised == 0)
+
+
+async def turned_to(condition: Callable[[], bool]) -> None:
+    async def holds() -> bool:
+        return condition()
+
+    await until(holds, "what is promised")

@@ -1,8 +1,10 @@
 """Clients that remember exactly what was acknowledged, by identity."""
 
 import asyncio
+import gzip
 import struct
 from collections.abc import Iterable
+from io import BytesIO
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -53,23 +55,35 @@ class Load:
     """`clients` of each transport, each sending its next request when the last was answered, until the end.
 
     A refused or broken request is not sent again: its spans stay in `unacknowledged`, and may arrive or not. After
-    one a client pauses for a moment, as a real one would.
+    one a client pauses for a moment, as a real one would. `ballast` is a serialized request that is merged into each.
     """
 
     def __init__(
-        self, http_url: str | None, grpc_target: str | None, *, clients: int = 4, spans: int = 20, first: int = 1
+        self,
+        http_url: str | None,
+        grpc_target: str | None,
+        *,
+        clients: int = 4,
+        spans: int = 20,
+        first: int = 1,
+        ballast: bytes = b"",
+        gzipped: bool = False,
     ) -> None:
         self._http_url = http_url
         self._grpc_target = grpc_target
         self._clients = clients
         self._spans = spans
         self._numbers = count(first, spans)
+        self._ballast = ballast
+        self._gzipped = gzipped
         self._enough = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
         self.acknowledged: set[int] = set()
         self.unacknowledged: set[int] = set()
         self.answers: dict[str, int] = {}
         """How often each HTTP status, gRPC code or broken connection was met."""
+        self.without_hint: list[str] = []
+        """Refusals that did not say when to come back."""
 
     async def until_acknowledged(self, spans: int, patience: float = 60) -> None:
         """Return when at least `spans` spans were acknowledged."""
@@ -105,30 +119,40 @@ class Load:
                 raise result
 
     async def _run_http(self, url: str) -> None:
-        headers = {"Content-Type": "application/x-protobuf"}
+        headers = {"Content-Type": "application/x-protobuf"} | ({"Content-Encoding": "gzip"} if self._gzipped else {})
         async with aiohttp.ClientSession(headers=headers) as session:
             while True:
                 first = self._next()
+                body = await self._body(first)
                 try:
-                    async with session.post(url + Signal.TRACES.path, data=spans_request(first, self._spans)) as answer:
+                    async with session.post(url + Signal.TRACES.path, data=BytesIO(body)) as answer:
                         await answer.read()
                         outcome = str(answer.status)
+                        if answer.status != 200 and "Retry-After" not in answer.headers:
+                            self.without_hint.append(f"{outcome} {answer.headers}")
                 except (aiohttp.ClientError, OSError) as error:
                     outcome = type(error).__name__
                 await self._note(first, outcome, good="200")
 
     async def _run_grpc(self, target: str) -> None:
         options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
-        async with grpc.aio.insecure_channel(target, options=options) as channel:
+        compression = grpc.Compression.Gzip if self._gzipped else None
+        async with grpc.aio.insecure_channel(target, options=options, compression=compression) as channel:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
             while True:
                 first = self._next()
                 try:
-                    await call(spans_request(first, self._spans), timeout=PATIENCE)
+                    await call(spans_request(first, self._spans) + self._ballast, timeout=PATIENCE)
                     outcome = "OK"
                 except grpc.aio.AioRpcError as error:
                     outcome = error.code().name
+                    if "google.rpc.retryinfo-bin" not in dict(error.trailing_metadata() or ()):
+                        self.without_hint.append(f"{outcome} {error.details()}")
                 await self._note(first, outcome, good="OK")
+
+    async def _body(self, first: int) -> bytes:
+        body = spans_request(first, self._spans) + self._ballast
+        return await asyncio.to_thread(gzip.compress, body, 1) if self._gzipped else body
 
     def _next(self) -> int:
         first = next(self._numbers)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.cgroup import MemoryCgroup
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 from tests.support.process import Process
@@ -36,8 +37,8 @@ def clean_environment(directory: Path) -> dict[str, str]:
 class Service(Process):
     """``otlp-service serve`` on free ports, with its queue in `directory`.
 
-    `settings` are sections of the configuration, over those that a test wants anyway. Entering waits until it is
-    ready; leaving drains it, or kills it when the test failed.
+    `settings` are sections of the configuration, over those that a test wants anyway; it lives in `cgroup`. Entering
+    waits until it is ready; leaving drains it, or kills it when the test failed.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Service(Process):
         directory: Path,
         settings: Mapping[str, Mapping[str, Any]],
         environment: Mapping[str, str] | None = None,
+        cgroup: MemoryCgroup | None = None,
     ) -> None:
         self.port, self.grpc_port, self.admin_port = free_port(), free_port(), free_port()
         self.settings: dict[str, dict[str, Any]] = {
@@ -56,8 +58,9 @@ class Service(Process):
         }
         self._config = directory / "config.yaml"
         self.configure(settings)
+        command = (*COMMAND, "serve")
         super().__init__(
-            (*COMMAND, "serve"),
+            command if cgroup is None else cgroup.command(command),
             directory,
             clean_environment(directory) | {"CONFIG_PATH": str(self._config)} | dict(environment or {}),
         )

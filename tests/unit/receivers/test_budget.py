@@ -1,9 +1,15 @@
 """Memory that requests share."""
 
+from pathlib import Path
+
 import pytest
 
 from app.core.errors import Retryable
+from app.memory import Headroom
 from app.receivers.budget import Budget, Lease
+from tests.support.cgroup_files import CgroupFiles
+
+MIB = 1 << 20
 
 
 def test_requests_share_one_budget_and_give_back_what_they_held() -> None:
@@ -16,7 +22,7 @@ def test_requests_share_one_budget_and_give_back_what_they_held() -> None:
     assert budget.held == 0
 
 
-def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -> None:
+async def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -> None:
     budget = Budget(10, "server.max_inflight_bytes")
     with Lease(budget) as one, Lease(budget) as other:
         one.resize(8)
@@ -27,7 +33,7 @@ def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -> None
             other.resize(3)
         assert no.value.reason == "inflight"
         with pytest.raises(Retryable):
-            other.check(3)
+            await other.expect(3)
         assert budget.held == 9
 
 
@@ -42,3 +48,32 @@ def test_a_budget_is_given_back_when_a_request_fails() -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert budget.held == 0
+
+
+async def test_a_lease_is_promised_room_for_the_copies_of_a_body_until_it_is_left(tmp_path: Path) -> None:
+    headroom = Headroom(CgroupFiles(tmp_path, 256 * MIB).find(), trim=lambda: None)
+    budget = Budget(200 * MIB, "server.max_inflight_bytes", headroom)
+    with Lease(budget) as lease:
+        await lease.expect(10 * MIB)
+        assert (headroom.promised, budget.held) == (30 * MIB, 0)
+        lease.resize(4 * MIB)
+        assert (headroom.promised, budget.held) == (30 * MIB, 4 * MIB), "it was promised what is to come"
+        lease.grow(12 * MIB)
+        lease.grow(11 * MIB)
+        assert (headroom.promised, budget.held) == (36 * MIB, 12 * MIB)
+        with pytest.raises(Retryable) as no:
+            lease.grow(75 * MIB)
+        assert no.value.reason == "memory"
+    assert (headroom.promised, budget.held) == (0, 0)
+
+
+async def test_a_body_that_memory_has_no_room_for_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.memory.headroom._PATIENCE_SECONDS", 0.01)
+    headroom = Headroom(CgroupFiles(tmp_path, 256 * MIB).find(), trim=lambda: None)
+    with Lease(Budget(200 * MIB, "server.max_inflight_bytes", headroom)) as lease:
+        with pytest.raises(Retryable) as no:
+            await lease.expect(75 * MIB)
+        assert no.value.reason == "memory"
+    assert headroom.promised == 0

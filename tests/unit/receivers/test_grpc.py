@@ -34,6 +34,11 @@ def test_what_grpc_cannot_count_is_as_much_as_it_can() -> None:
     assert options["grpc.max_receive_message_length"] == options["grpc.max_connection_age_ms"] == (1 << 31) - 1
 
 
+def test_windows_do_not_grow_by_themselves_where_reading_is_gated() -> None:
+    assert dict(server_options(ServerSettings(), gated=True))["grpc.http2.bdp_probe"] == 0
+    assert dict(server_options(ServerSettings()))["grpc.http2.bdp_probe"] == 1
+
+
 class Unwilling:
     """A server that does not get its port."""
 

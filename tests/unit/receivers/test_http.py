@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,12 +14,14 @@ from starlette.types import Receive, Scope, Send
 from app.core.errors import InvalidData, PartlyRejected, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
+from app.memory import Headroom
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
 from app.receivers.http_bounds import BUSY
 from app.receivers.meter import Meter
 from app.telemetry.metrics import Metrics
 from tests.support.asgi import Reply, ask
+from tests.support.cgroup_files import CgroupFiles
 from tests.support.clock import FakeClock
 from tests.support.payload import JSON_SPAN, one_item, spans
 from tests.support.sink import Sink
@@ -343,3 +346,34 @@ async def test_a_request_that_the_end_of_the_server_cuts_off_may_come_again(app:
     cut_off.cancel()
     reply = await cut_off
     assert (reply.status, "retry-after" in reply.headers) == (503, True)
+
+
+async def test_a_request_that_memory_has_no_room_for_is_refused_unread_and_told_to_come_back(
+    sink: Sink, metrics: Metrics, tmp_path: Path
+) -> None:
+    files = CgroupFiles(tmp_path, 256 << 20)
+    files.use(256 << 20)
+    meter = Meter(metrics, "http")
+    headroom = Headroom(files.find(), trim=lambda: None)
+    app = OtlpApp(LIMITS, Handler(sink, meter), meter, elsewhere, headroom=headroom)
+    headers = [("content-type", PROTOBUF), ("content-length", "1000")]
+    reply = await ask(app, Signal.TRACES.path, bytes(1000), headers=headers)
+    assert (reply.status, reply.reads, sink.requests) == (503, 0, [])
+    assert reply.headers["retry-after"] in {"1", "2"}
+    assert "memory is short" in check_status(reply, 14)
+
+
+async def test_a_body_that_inflates_to_more_than_memory_has_room_for_is_refused_for_now(
+    sink: Sink, metrics: Metrics, tmp_path: Path
+) -> None:
+    files = CgroupFiles(tmp_path, 256 << 20)
+    files.use(224 * (1 << 20) - 500)
+    meter = Meter(metrics, "http")
+    headroom = Headroom(files.find(), trim=lambda: None)
+    app = OtlpApp(LIMITS, Handler(sink, meter), meter, elsewhere, headroom=headroom)
+    body = gzip.compress(bytes(900))
+    headers = [("content-type", PROTOBUF), ("content-encoding", "gzip"), ("content-length", str(len(body)))]
+    reply = await ask(app, Signal.TRACES.path, body, headers=headers)
+    assert (reply.status, reply.reads, sink.requests) == (503, 1, [])
+    assert "memory is short" in check_status(reply, 14)
+    assert headroom.promised == 0

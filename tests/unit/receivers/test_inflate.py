@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from app.core.errors import InvalidData, TooLarge, UnsupportedEncoding
-from app.receivers.inflate import inflate, inflate_async
+from app.receivers.inflate import announced, inflate, inflate_async
 from tests.support.cost import cost_of
 
 MIB = 1 << 20
@@ -192,3 +192,31 @@ def test_empty_blocks_leave_the_loop_its_turns() -> None:
 async def test_many_bodies_are_inflated_at_once() -> None:
     body = gzip.compress(bytes(MIB))
     assert await asyncio.gather(*(inflate_async(body, "gzip", MIB) for _ in range(10))) == [bytes(MIB)] * 10
+
+
+async def test_whoever_counts_is_told_at_each_step_and_may_end_it() -> None:
+    told: list[int] = []
+
+    def grow(size: int) -> None:
+        told.append(size)
+        if size > MIB:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await inflate_async(gzip.compress(bytes(16 * MIB)), "gzip", 16 * MIB, grow=grow)
+    assert told == sorted(told)
+    assert MIB < told[-1] < 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "size"),
+    [
+        (gzip.compress(bytes(1000)), "gzip", 1000),
+        (gzip.compress(bytes(1000)), " X-GZIP", 1000),
+        (gzip.compress(bytes(1001)), "gzip", 0),
+        (bytes(1000), "zstd", 0),
+        (b"", "gzip", 0),
+    ],
+)
+def test_what_a_body_says_of_its_size_is_known_before_it_is_inflated(body: bytes, coding: str, size: int) -> None:
+    assert announced(body, coding, 1000) == size

@@ -136,3 +136,20 @@ def test_a_key_that_can_be_guessed_is_told() -> None:
     assert doubts(auth=keys) == [
         "auth.api_keys: the key 'web' has 6 characters, which can be guessed; make it of 32 random ones"
     ]
+
+
+def test_budgets_that_do_not_fit_the_memory_limit_are_doubtful() -> None:
+    settings = Settings.model_validate({"queue": ELSEWHERE})
+    assert warnings(settings, 256 << 20) == []
+    (doubt,) = warnings(settings, 128 << 20)
+    assert doubt == (
+        "server.max_inflight_bytes: with 64MiB, 16MiB of server.max_request_size and 64MiB of queue.memory_bytes the "
+        "service may take 192MiB, above the memory limit of 128MiB, and will tell clients to come back; raise the "
+        "limit, or lower these"
+    )
+
+
+def test_a_queue_in_memory_has_to_fit_the_memory_limit_as_a_whole() -> None:
+    settings = Settings.model_validate({"queue": {"storage": "memory"}})
+    assert "the service may take 288MiB" in "".join(warnings(settings, 256 << 20))
+    assert warnings(settings, 320 << 20) == []

@@ -1,0 +1,214 @@
+"""Who gets the memory that is left below the cgroup's limit.
+
+A request promises what it may take before it is taken, and lets go of it when it is answered:
+
+- Nothing is promised that would bring usage and all promises above the ceiling.
+- Who finds no room waits in line for a moment, first come first served, and is refused then. Those who hold something
+  already and need more go first, or nobody would get on.
+- What a request let go of that was taken counts until usage was read again: some of it may have become the queue's.
+  What was not needed, or refused, is free at once.
+- What of its promise a request is known to have taken is not counted twice, once usage was read with it.
+- Usage is read once in a while, not for each request; between two readings the promises are exact.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from app.core.errors import Retryable
+from app.memory.cgroup import Cgroup
+from app.memory.malloc import give_back
+
+__all__ = ["COPIES", "Headroom", "Promise"]
+
+_log = logging.getLogger(__name__)
+
+COPIES: Final = 3
+"""How often a body is in memory at once, at most: as it came, as the queue's record, and in the pages of its commit."""
+
+_WINDOW_BYTES: Final = 1 << 16
+"""What comes of a body before it is read, at most."""
+
+_RESERVE = 32 << 20
+_PATIENCE_SECONDS = 1.0
+_READ_SECONDS = 0.02
+_TRIM_SECONDS = 1.0
+_SHORT_SECONDS = 5.0
+
+
+class Headroom:
+    """Promises of memory below `cgroup`'s limit, of which a tenth, and at least 32 MiB, is left alone.
+
+    `trim` gives memory that is free, but kept by the allocator, back to the system; it runs in a thread.
+    """
+
+    def __init__(
+        self,
+        cgroup: Cgroup,
+        monotonic: Callable[[], float] = time.monotonic,
+        trim: Callable[[], object] = give_back,
+    ) -> None:
+        self.limit = cgroup.limit
+        self._cgroup = cgroup
+        self._reserve = reserve(cgroup.limit)
+        self._monotonic = monotonic
+        self._trim = trim
+        self._trimming: asyncio.Future[object] | None = None
+        self._trimmed_at = float("-inf")
+        self._read_at = float("-inf")
+        self._free = 0
+        self._promised = 0
+        self._filled = 0
+        self._read_filled = 0
+        self._let_go = 0
+        self._line = asyncio.Lock()
+        self._line_inside = asyncio.Lock()
+        self._given = asyncio.Event()
+        self._refused_at = float("-inf")
+
+    @property
+    def promised(self) -> int:
+        """Bytes that requests under way have been promised."""
+        return self._promised
+
+    @property
+    def short(self) -> bool:
+        """Whether someone was refused within the last seconds."""
+        return self._monotonic() - self._refused_at < _SHORT_SECONDS
+
+    def take(self, size: int) -> bool:
+        """Promise `size` bytes; False where they do not fit."""
+        now = self._monotonic()
+        if now - self._read_at >= _READ_SECONDS:
+            self._read(now)
+        if size > self._free + self._read_filled - self._promised - self._let_go:
+            self._give_back(now)
+            return False
+        self._promised += size
+        return True
+
+    async def wait(self, size: int, *, inside: bool) -> None:
+        """Promise `size` bytes, after waiting in line for them for a moment; `inside` are those who hold some already.
+
+        Raises:
+            Retryable: they did not fit in time.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._line_inside if inside else self._line:
+                while (not inside and self._line_inside.locked()) or not self.take(size):
+                    self._given.clear()
+                    with suppress(TimeoutError):  # usage falls without anybody's telling
+                        await asyncio.wait_for(self._given.wait(), _READ_SECONDS)
+        except TimeoutError:
+            raise self.refusal(size) from None
+
+    @property
+    def line(self) -> bool:
+        """Whether someone waits in line."""
+        return self._line.locked() or self._line_inside.locked()
+
+    def give(self, size: int, *, used: bool) -> None:
+        """`size` bytes are not promised any more; they may have been `used`, or else never were."""
+        self._promised -= size
+        self._given.set()
+        if used:
+            self._let_go += size
+
+    def fill(self, more: int) -> None:
+        """`more` of what is promised are taken."""
+        self._filled += more
+
+    def refusal(self, size: int) -> Retryable:
+        """What a client is told for whom `size` bytes did not fit."""
+        self._refused_at = self._monotonic()
+        return Retryable(
+            f"memory is short: {size} bytes do not fit below the limit of {self.limit} bytes now", reason="memory"
+        )
+
+    def _read(self, now: float) -> None:
+        self._read_at = now
+        try:
+            self._free = self._cgroup.free(self._reserve)
+        except (OSError, ValueError) as error:
+            _log.warning("the memory that is used cannot be read, and is taken for what it was: %s", error)
+        self._read_filled = self._filled
+        self._let_go = 0
+
+    def _give_back(self, now: float) -> None:
+        """Have the allocator give back what it keeps, in a thread, once in a while."""
+        if now - self._trimmed_at < _TRIM_SECONDS or (self._trimming is not None and not self._trimming.done()):
+            return
+        self._trimmed_at = now
+        self._trimming = asyncio.get_running_loop().run_in_executor(None, self._trim)
+
+
+class Promise:
+    """What one request has been promised, until it lets go of it."""
+
+    __slots__ = ("_filled", "_headroom", "size")
+
+    def __init__(self, headroom: Headroom) -> None:
+        self._headroom = headroom
+        self._filled = 0
+        self.size = 0
+        """Bytes."""
+
+    def resize(self, size: int) -> bool:
+        """Be promised `size` bytes from now on; False, and nothing changes, where they do not fit."""
+        if size > self.size:
+            if not self._headroom.take(size - self.size):
+                return False
+        else:
+            self._headroom.give(self.size - size, used=False)
+        self.size = size
+        return True
+
+    def demand(self, size: int) -> None:
+        """As `resize`.
+
+        Raises:
+            Retryable: they do not fit.
+        """
+        if not self.resize(size):
+            raise self._headroom.refusal(size)
+
+    def at_once(self, size: int) -> bool:
+        """As `resize`, but past others who wait only where it is not much."""
+        return (size <= COPIES * _WINDOW_BYTES or not self._headroom.line) and self.resize(size)
+
+    async def in_turn(self, size: int) -> None:
+        """Be promised `size` bytes, at once or after waiting in line for a moment.
+
+        Raises:
+            Retryable: they did not fit in time, or there is no room even for what comes meanwhile.
+        """
+        if not self.at_once(size):
+            inside = self.size > 0
+            if not self.resize(max(self.size, _WINDOW_BYTES)):
+                raise self._headroom.refusal(size)
+            await self._headroom.wait(size - self.size, inside=inside)
+            self.size = size
+
+    def fill(self, size: int) -> None:
+        """`size` bytes of what is promised are taken."""
+        self._headroom.fill(size - self._filled)
+        self._filled = size
+
+    def let_go(self, *, used: bool = True) -> None:
+        """Hold nothing any more; `used` says whether some of it may be somebody else's now. Safe to call twice."""
+        self._headroom.give(self.size, used=used)
+        self.size = 0
+        self.fill(0)
+
+
+def reserve(limit: int) -> int:
+    """Bytes below `limit` that are left alone, for what grows between two readings and for what nobody promises."""
+    return max(limit // 10, _RESERVE)
+
+
+def at_hand(memory_bytes: int, limit: int | None) -> int:
+    """How much of a queue on disk is also kept in memory: `memory_bytes`, and an eighth of the limit at most."""
+    return memory_bytes if limit is None else min(memory_bytes, limit // 8)
