@@ -123,6 +123,8 @@ class Headroom:
 
     def refusal(self, size: int) -> Retryable:
         """What a client is told for whom `size` bytes did not fit."""
+        if not self.short:
+            _log.warning("memory is short; clients are told to come back")
         self._refused_at = self._monotonic()
         return Retryable(
             f"memory is short: {size} bytes do not fit below the limit of {self.limit} bytes now", reason="memory"
