@@ -101,7 +101,8 @@ class Headroom:
                 while (not inside and self._line_inside.locked()) or not self.take(size):
                     self._given.clear()
                     with suppress(TimeoutError):  # usage falls without anybody's telling
-                        await asyncio.wait_for(self._given.wait(), _READ_SECONDS)
+                        async with asyncio.timeout(_READ_SECONDS):
+                            await self._given.wait()
         except TimeoutError:
             raise self.refusal(size) from None
 
