@@ -101,7 +101,8 @@ class Headroom:
                 while (not inside and self._line_inside.locked()) or not self.take(size):
                     self._given.clear()
                     with suppress(TimeoutError):  # usage falls without anybody's telling
-                        await asyncio.wait_for(self._given.wait(), _READ_SECONDS)
+                        async with asyncio.timeout(_READ_SECONDS):
+                            await self._given.wait()
         except TimeoutError:
             raise self.refusal(size) from None
 
@@ -123,6 +124,8 @@ class Headroom:
 
     def refusal(self, size: int) -> Retryable:
         """What a client is told for whom `size` bytes did not fit."""
+        if not self.short:
+            _log.warning("memory is short; clients are told to come back")
         self._refused_at = self._monotonic()
         return Retryable(
             f"memory is short: {size} bytes do not fit below the limit of {self.limit} bytes now", reason="memory"

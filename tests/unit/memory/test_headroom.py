@@ -48,12 +48,16 @@ def test_a_tenth_of_a_large_limit_is_left_alone(tmp_path: Path) -> None:
     assert Promise(headroom).resize(900 * MIB)
 
 
-async def test_a_refusal_says_that_memory_is_short_and_is_retryable(headroom: Headroom, clock: FakeClock) -> None:
+async def test_a_refusal_says_that_memory_is_short_and_is_retryable(
+    headroom: Headroom, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not headroom.short
     with pytest.raises(Retryable, match=r"memory is short: .* below the limit of 268435456 bytes") as no:
         Promise(headroom).demand(225 * MIB)
     assert no.value.reason == "memory"
     assert headroom.short
+    headroom.refusal(1)
+    assert len(caplog.messages) == 1, "the log tells it once"
     await clock.advance(6)
     assert not headroom.short
 
