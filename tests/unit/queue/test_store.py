@@ -16,6 +16,8 @@ from app.core.request import Signal
 from app.queue import LmdbStore, QueueError
 from app.queue.record import pack
 from app.queue.store import PAGE, RESERVE_BYTES, Appended, Found, record_cost
+from app.queue.witness import Witness
+from tests.support.damage import set_aside, zero
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[3]
@@ -236,31 +238,108 @@ def test_a_directory_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> 
         LmdbStore(tmp_path / "file", 32 * MIB).open()
 
 
-def test_a_file_that_is_no_queue_is_a_clear_error_and_lets_go(tmp_path: Path) -> None:
-    (tmp_path / "data.mdb").write_bytes(b"no LMDB" * 10_000)
+def test_a_directory_that_cannot_be_opened_is_a_clear_error_and_let_go(tmp_path: Path) -> None:
+    (tmp_path / "lock.mdb").mkdir()
     for _ in range(2):  # the second would be told that the directory is held, if the first had kept it
         with pytest.raises(QueueError, match=r"cannot be opened as a queue .*; move its files away"):
             LmdbStore(tmp_path, 32 * MIB).open()
 
 
-@pytest.mark.parametrize(("written", "readable"), [(b"0", True), (b"1", True), (b"2", False)])
-def test_a_newer_format_is_refused_and_an_older_one_is_not(tmp_path: Path, written: bytes, readable: bool) -> None:
+def test_a_bound_beyond_what_can_be_mapped_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        QueueError, match=r"queue.max_bytes: 100 TiB is more than this machine can map .*; give the que"
+    ):
+        LmdbStore(tmp_path, 100 << 40).open()
+
+
+# What is left of a bad end is looked at before it is used.
+
+
+def test_after_a_clean_end_nobody_looks_and_after_any_other_somebody_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Path] = []
+    monkeypatch.setattr("app.queue.store.mend", looked.append)
+    with opened(tmp_path):
+        assert looked.pop() == tmp_path
+        shutil.copytree(tmp_path, tmp_path / "copy")
+    with opened(tmp_path):
+        assert not looked
+    with opened(tmp_path / "copy"):
+        assert looked.pop() == tmp_path / "copy"
+    with opened(tmp_path) as store, pytest.raises(QueueError, match="not the newest"):
+        store.commit([appended(6), appended(4)], [])
+    with opened(tmp_path):
+        assert looked.pop() == tmp_path
+
+
+def test_a_file_that_was_damaged_after_a_clean_end_is_mended(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit([appended(1), appended(2)], [])
+    zero(tmp_path, 0)
+    with opened(tmp_path) as store:
+        assert records(store) == [1, 2]
+    assert len(set_aside(tmp_path)) == 1
+
+
+def test_trouble_without_damage_is_no_reason_to_set_a_file_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:
+        store.commit([appended(1)], [])
+
+    def fail(_: LmdbStore) -> None:
+        raise lmdb.Error("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LmdbStore, "_check_format", fail)
+        with pytest.raises(QueueError, match=r"cannot be opened as a queue \(no\)"):
+            LmdbStore(tmp_path, 32 * MIB).open()
+    with opened(tmp_path) as store:
+        assert records(store) == [1]
+    assert not set_aside(tmp_path)
+
+
+def test_a_commit_into_a_file_that_is_not_there_any_more_is_none(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit([appended(1)], [])
+        (tmp_path / "data.mdb").unlink()
+        with pytest.raises(QueueError, match="taken away while it was in use"):
+            store.commit([appended(2)], [])
+
+
+@pytest.mark.parametrize(
+    ("written", "refusal"),
+    [
+        (b"0", None),
+        (b"1", None),
+        (b"2", "holds format 2, this version reads up to 1; start the newer version"),
+        (b"one", "says that its format is 'one', which is no number; move its files away"),
+        (b"\xff", "says that its format is '\ufffd', which is no number"),
+        (b"", "says that its format is '', which is no number"),
+    ],
+)
+def test_a_newer_format_is_refused_and_an_older_one_is_not(tmp_path: Path, written: bytes, refusal: str | None) -> None:
     environment = lmdb.open(str(tmp_path), max_dbs=4)
     with environment.begin(write=True, db=environment.open_db(b"about")) as transaction:
         transaction.put(b"format", written)
     environment.close()
     store = LmdbStore(tmp_path, 32 * MIB)
-    if readable:
+    if refusal is None:
         assert store.open() == Found(dict.fromkeys(Signal, 0), {}, 1, 0)
     else:
-        with pytest.raises(QueueError, match="holds format 2, this version reads up to 1; start the newer version"):
+        with pytest.raises(QueueError, match=refusal):
             store.open()
+        assert not set_aside(tmp_path)
     store.close()
 
 
 def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, 32 * MIB)
     with pytest.raises(QueueError, match="is not open"):
-        LmdbStore(tmp_path, 32 * MIB)._write((), ())
+        store._write((), ())
+    with pytest.raises(QueueError, match="is not open"):
+        store._witness.look()
 
 
 def test_a_failing_disk_is_told_and_not_taken_for_a_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,8 +528,9 @@ except QueueError as error:
         (errno.EROFS, 0, False),
     ],
 )
+@pytest.mark.parametrize("lost", [False, True], ids=["nothing lost", "a write was lost"])
 def test_only_a_disk_without_room_is_full_and_every_other_error_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free: int, full: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free: int, full: bool, lost: bool
 ) -> None:
     class Space:
         f_bavail = free
@@ -459,4 +539,6 @@ def test_only_a_disk_without_room_is_full_and_every_other_error_is_a_failure(
     error = lmdb.Error("disk")
     error.code = code
     monkeypatch.setattr(os, "statvfs", lambda _: Space)
-    assert LmdbStore(tmp_path, 32 * MIB)._is_full(error) is full
+    monkeypatch.setattr(Witness, "lost_a_write", lambda _: lost)
+    with opened(tmp_path) as store:
+        assert store._is_full(error) is (full and not lost)
