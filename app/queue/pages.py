@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["BRANCH", "LEAF", "OVERFLOW", "PAGE", "PAGE_HEADER", "Head", "Node", "Pages", "Tree", "Walk"]
+__all__ = ["BRANCH", "LEAF", "OVERFLOW", "PAGE", "PAGE_HEADER", "STAMP_BYTES", "Head", "Node", "Pages", "Tree", "Walk"]
 
 PAGE = min(mmap.PAGESIZE, 32768)  # LMDB's own choice
 PAGE_HEADER = 16
@@ -38,6 +38,8 @@ _NUMBER = struct.Struct("=Q")
 _TREE_FIELDS = struct.Struct("=IHHQQQQQ")
 _STAMP = struct.Struct("=II")
 _LAST = struct.Struct("=QQ")
+STAMP_BYTES = PAGE_HEADER + _STAMP.size
+"""How much of a head never changes."""
 _TREES_AT = PAGE_HEADER + 24
 _LAST_AT = _TREES_AT + 2 * _TREE_FIELDS.size
 _HEAD_BYTES = _LAST_AT + _LAST.size
@@ -81,12 +83,12 @@ class Pages:
         self._path = path
         self._descriptor = -1
         self.count = 0
-        """Whole pages."""
+        """Pages, of which the last may be cut off."""
 
     def __enter__(self) -> Self:
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self._descriptor).st_size
-        self.count = self.size // PAGE
+        self.count = -(-self.size // PAGE)
         return self
 
     def __exit__(
@@ -120,7 +122,7 @@ class Pages:
         return kind if own == number and kind in {BRANCH, LEAF, OVERFLOW} else 0
 
     def run(self, number: int) -> int:
-        """Return how many pages the overflow at page `number` says to have; 0 where there is none or it is cut off."""
+        """Return how many pages the overflow at page `number` says to have; 0 where there is none or the file ends."""
         header = self.read(number * PAGE, PAGE_HEADER)
         if len(header) < PAGE_HEADER:
             return 0
@@ -213,7 +215,7 @@ class Walk:
                 yield node
             else:
                 run = self._pages.run(node.overflow)
-                if run * PAGE < node.length + PAGE_HEADER:
+                if run * PAGE < node.length + PAGE_HEADER or node.offset + node.length > self._pages.size:
                     self._fault(f"{name}: pages from {node.overflow} on are not those of their record")
                 elif self._meet(node.overflow, run, name):
                     yield node

@@ -225,8 +225,9 @@ class _Search:
         signal = signal_of(pages.read(start, HEADER_BYTES))
         if signal not in self._broken:
             return
-        raw = pages.read(start, run * PAGE - PAGE_HEADER)
-        length = length_in(raw, len(raw) - PAGE + 1)
+        room = run * PAGE - PAGE_HEADER
+        raw = pages.read(start, room)
+        length = length_in(raw, room - PAGE + 1)
         if length is not None:
             self.finds.nameless.append((peek(memoryview(raw))[1], signal, Place(start, length)))
 

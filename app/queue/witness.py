@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from app.queue.contract import QueueError
+from app.queue.pages import PAGE, STAMP_BYTES
 
 __all__ = ["Witness"]
 
@@ -24,9 +25,10 @@ class Witness:
         file = os.fstat(self._descriptor)
         self._identity = (file.st_dev, file.st_ino)
         self._size = file.st_size
+        self._stamps = self._read_stamps()
 
     def look(self) -> None:
-        """See that the file is still there, and as long as it was.
+        """See that the file is still there, as long as it was, and one of LMDB's.
 
         Raises:
             QueueError: it is not.
@@ -40,6 +42,11 @@ class Witness:
         if file.st_size < self._size:
             raise QueueError(f"{self._path} was cut from {self._size} bytes to {file.st_size} while it was in use")
         self._size = file.st_size
+        if self._read_stamps() != self._stamps:
+            raise QueueError(f"the head of {self._path} was overwritten while it was in use")
+
+    def _read_stamps(self) -> list[bytes]:
+        return [os.pread(self._descriptor, STAMP_BYTES, number * PAGE) for number in range(2)]
 
     def lost_a_write(self) -> bool:
         """Whether something that was written never came to the disk."""

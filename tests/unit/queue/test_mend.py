@@ -175,6 +175,22 @@ def test_a_file_that_was_cut_gives_what_is_before_the_cut(directory: Path) -> No
     store.close()
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_large_record_before_the_cut_is_whole_though_its_last_page_is_not(
+    directory: Path, whole: bool, leaves: bool
+) -> None:
+    large = {place: n for n, place in places(directory, "traces").items() if place[1] > LARGE and n in WAITING}
+    (offset, length), number = max(large.items())
+    if not leaves:
+        zero(directory, *pages_of(directory, TRACES, LEAF))
+    cut(directory, offset + length - (not whole))
+    zero(directory, 0)
+    store, _ = open_again(directory)
+    assert (number in kept(store).values()) is whole
+    store.close()
+
+
 # A record keeps its number and stays a dead letter; only one whose number is lost gets a new one.
 
 

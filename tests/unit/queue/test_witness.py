@@ -46,6 +46,16 @@ def test_a_file_that_was_cut_is_noticed_from_what_it_was_last(path: Path) -> Non
             witness.look()
 
 
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_head_that_was_overwritten_is_noticed(path: Path, page: int) -> None:
+    with Witness(path) as witness:
+        with path.open("r+b") as file:
+            file.seek(page * 4096 + 20)
+            file.write(b"else")
+        with pytest.raises(QueueError, match=r"the head of .*data.mdb was overwritten while it was in use"):
+            witness.look()
+
+
 def test_a_write_that_never_came_to_the_disk_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> None:
         raise OSError(5, "Input/output error")
