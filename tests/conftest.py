@@ -15,6 +15,7 @@ from tests.support.collector import find_otelcol, find_rotel
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
     "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64, beside a libpython"),
+    "gcc": (lambda: shutil.which("gcc"), "gcc"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()
