@@ -11,11 +11,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.collector import find_otelcol, find_rotel
+from tests.support.volume import can_mount
 
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
     "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64, beside a libpython"),
     "gcc": (lambda: shutil.which("gcc"), "gcc"),
+    "loop device": (can_mount, "root, loop devices and mkfs.ext4"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()
