@@ -16,7 +16,6 @@ from app.core.request import Signal
 from app.queue import LmdbStore, QueueError
 from app.queue.record import pack
 from app.queue.store import PAGE, RESERVE_BYTES, Appended, Found, record_cost
-from app.queue.witness import Witness
 from tests.support.damage import set_aside, zero
 
 MIB = 1 << 20
@@ -256,21 +255,27 @@ def test_a_bound_beyond_what_can_be_mapped_is_a_clear_error(tmp_path: Path) -> N
 
 
 def test_after_a_clean_end_nobody_looks_and_after_any_other_somebody_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looked: list[Path] = []
-    monkeypatch.setattr("app.queue.store.mend", looked.append)
-    with opened(tmp_path):
-        assert looked.pop() == tmp_path
-        shutil.copytree(tmp_path, tmp_path / "copy")
-    with opened(tmp_path):
-        assert not looked
-    with opened(tmp_path / "copy"):
-        assert looked.pop() == tmp_path / "copy"
-    with opened(tmp_path) as store, pytest.raises(QueueError, match="not the newest"):
+    caplog.set_level("INFO")
+
+    def looked() -> bool:
+        found = "the queue's file was not closed; it is whole" in caplog.text
+        caplog.clear()
+        return found
+
+    with opened(tmp_path / "queue") as store:
+        assert not looked(), "there is no file yet"
+        shutil.copytree(tmp_path / "queue", tmp_path / "killed")
+        store.commit([appended(1)], [])
+    with opened(tmp_path / "queue"):
+        assert not looked()
+    with opened(tmp_path / "killed"):
+        assert looked()
+    with opened(tmp_path / "queue") as store, pytest.raises(QueueError, match="not the newest"):
         store.commit([appended(6), appended(4)], [])
-    with opened(tmp_path):
-        assert looked.pop() == tmp_path
+    with opened(tmp_path / "queue"):
+        assert looked()
 
 
 def test_a_file_that_was_damaged_after_a_clean_end_is_mended(tmp_path: Path) -> None:
@@ -288,11 +293,11 @@ def test_trouble_without_damage_is_no_reason_to_set_a_file_aside(
     with opened(tmp_path) as store:
         store.commit([appended(1)], [])
 
-    def fail(_: LmdbStore) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise lmdb.Error("no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LmdbStore, "_check_format", fail)
+        patch.setattr(lmdb, "open", fail)
         with pytest.raises(QueueError, match=r"cannot be opened as a queue \(no\)"):
             LmdbStore(tmp_path, 32 * MIB).open()
     with opened(tmp_path) as store:
@@ -382,10 +387,11 @@ if libc.mount(b"none", sys.argv[1].encode(), b"tmpfs", 0, b"size=2m"):
 from pathlib import Path
 from app.core.request import Signal
 from app.queue import LmdbStore
+from app.queue.record import pack
 from app.queue.store import Appended
 disk = Path(sys.argv[1])
 def record(n, length=50_000):
-    return Appended(Signal.TRACES, n, bytes(length))
+    return Appended(Signal.TRACES, n, pack(Signal.TRACES, bytes(length - 20), 1, n))
 def fill():
     with open(disk / "filler", "wb", buffering=0) as filler:
         try:
@@ -499,6 +505,43 @@ except QueueError as error:
     assert "No space left on device" in str(result["error"])
 
 
+def test_without_room_for_what_is_salvaged_nothing_is_changed_and_the_error_says_so(tmp_path: Path) -> None:
+    result = on_a_small_disk(
+        tmp_path,
+        """
+from app.queue import QueueError
+from tests.support.damage import zero
+store = LmdbStore(disk / "queue", 64 << 20)
+store.open()
+for n in range(1, 11):
+    store.commit([record(n)], [])
+data = disk / "queue" / "data.mdb"
+zero(disk / "queue", 0)
+before = data.read_bytes()
+store.close()
+with open(disk / "queue" / "owner", "r+") as owner:
+    owner.write("12345 ")  # what a kill leaves
+fill()
+try:
+    LmdbStore(disk / "queue", 64 << 20).open()
+except QueueError as failure:
+    error = str(failure)
+same = data.read_bytes() == before
+names = sorted(path.name for path in (disk / "queue").iterdir())
+os.unlink(disk / "filler")
+again = LmdbStore(disk / "queue", 64 << 20)
+again.open()
+print(json.dumps(dict(error=error, same=same, names=names,
+    kept=[k for k, _ in again.read(Signal.TRACES, 0, 1 << 30)[0]])))
+""",
+    )
+    assert "is damaged (page 0 is no head), and what it still holds cannot be written beside it" in str(result["error"])
+    assert "make room on its disk" in str(result["error"])
+    assert result["same"] is True
+    assert result["names"] == ["data.mdb", "lock.mdb", "owner"]
+    assert result["kept"] == list(range(1, 11))
+
+
 def test_a_read_only_directory_is_a_clear_error(tmp_path: Path) -> None:
     result = on_a_small_disk(
         tmp_path,
@@ -538,7 +581,12 @@ def test_only_a_disk_without_room_is_full_and_every_other_error_is_a_failure(
 
     error = lmdb.Error("disk")
     error.code = code
-    monkeypatch.setattr(os, "statvfs", lambda _: Space)
-    monkeypatch.setattr(Witness, "lost_a_write", lambda _: lost)
+
+    def sync(_: int) -> None:
+        if lost:
+            raise OSError(code, "a write was lost")
+
     with opened(tmp_path) as store:
+        monkeypatch.setattr(os, "statvfs", lambda _: Space)
+        monkeypatch.setattr(os, "fdatasync", sync)
         assert store._is_full(error) is (full and not lost)
