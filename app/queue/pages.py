@@ -3,7 +3,7 @@
 Invariants, each with a test of its name:
 
 - A file that LMDB wrote has no faults.
-- Whatever the bytes are, reading them ends, and raises nothing but `OSError`.
+- Whatever the bytes are, reading them ends, and raises nothing; what the disk cannot read is a fault, too.
 - What a page says is believed only within that page; a page that is not what its place says is a fault.
 
 The format is that of LMDB 0.9 on a 64-bit machine, in its byte order. A file is made of pages. The first two are heads;
@@ -97,9 +97,17 @@ class Pages:
         os.close(self._descriptor)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return what is there, which is less than `length` bytes at the end of the file."""
+        """Return what is there: less than `length` bytes if the file ends, or the disk cannot read a page, before."""
         parts = []
-        while length > 0 and offset < self.size and (part := os.pread(self._descriptor, length, offset)):
+        at_once = True
+        while length > 0 and offset < self.size:
+            try:
+                part = os.pread(self._descriptor, length if at_once else min(length, PAGE - offset % PAGE), offset)
+            except OSError:
+                if not at_once:
+                    break
+                at_once = False
+                continue
             parts.append(part)
             offset += len(part)
             length -= len(part)
@@ -169,6 +177,12 @@ class Walk:
                 yield node
         if entries != tree.entries:
             self._fault(f"{name}: {entries} of {tree.entries} entries can be read")
+
+    def read_through(self, tree: Tree, name: str) -> None:
+        """Walk through `tree`, and read its values, which are not looked at."""
+        for node in self.leaves(tree, name):
+            if len(self._pages.read(node.offset, node.length)) < node.length:
+                self._fault(f"{name}: pages from {node.overflow} on cannot be read")
 
     def look_at_free_pages(self, tree: Tree) -> None:
         """Fill in `free`."""

@@ -67,11 +67,7 @@ class Finds:
 
 
 def search(pages: Pages) -> Finds:
-    """Find what can be read.
-
-    Raises:
-        OSError: the disk cannot be read.
-    """
+    """Find what can be read."""
     return _Search(pages).finds
 
 
@@ -80,7 +76,6 @@ def write(pages: Pages, finds: Finds, path: Path) -> None:
 
     Raises:
         lmdb.Error: there is no room for it, or the disk failed.
-        OSError: the disk cannot be read.
     """
     environment = lmdb.open(
         str(path),

@@ -9,6 +9,7 @@ import pytest
 
 from app.core.request import Signal
 from tests.support.backend import Backend
+from tests.support.damage import places, set_aside
 from tests.support.faults import Faults
 from tests.support.load import Load, identities
 from tests.support.service import SOON, Service
@@ -153,6 +154,29 @@ async def test_a_disk_that_fails_when_something_is_forgotten_has_it_delivered_ag
     delivered = await all_delivered(service, backend)
     assert delivered.keys() == kept
     assert max(delivered.values()) <= 2
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("part", ["its first page", "a later page"])
+async def test_a_record_that_the_disk_cannot_read_does_not_keep_the_others(
+    service: Service, backend: Backend, faults: Faults, part: str
+) -> None:
+    """Read through LMDB's map it would end the service by SIGBUS, again and again."""
+    kept = await keep(service)
+    service.kill()
+    directory = Path(service.settings["queue"]["directory"])
+    records = places(directory, "traces")
+    offset, length = records[len(records) // 2]
+    faults.on("read", errno.EIO, offset if part == "its first page" else offset + length - 1)
+    await service.start()
+    faults.off()
+    delivered = await all_delivered(service, backend)
+    assert len(kept - delivered.keys()) == 20, "one request is lost, and no other"
+    assert delivered.keys() <= kept
+    dropped = (await service.law()).total("otlp_exporter_dropped_items_total", signal="traces", reason="damaged")
+    # Without its header nobody knows how many items there were, so that only the log can tell.
+    assert (dropped, "1 were not" in service.log) == ((0, True) if part == "its first page" else (20, False))
+    assert len(set_aside(directory)) == 1
 
 
 async def test_a_full_queue_refuses_and_delivers(tmp_path: Path, backend: Backend) -> None:

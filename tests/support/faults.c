@@ -1,7 +1,7 @@
 /* Lets a queue's disk fail when a test says so: loaded in front of libc by LD_PRELOAD.
  *
- * FAULTS_FILE holds "OPERATION ERRNO" lines, read at each call. An operation is write, head or sync of a file named
- * data.mdb; a head is what makes a transaction the current one. FAULTS_LOG gets a line for each: operation, descriptor,
+ * FAULTS_FILE holds "OPERATION ERRNO [OFFSET]", looked at in each call. An operation is write, head, sync, or a read of
+ * the byte at OFFSET, of a file named data.mdb; a head is what makes a transaction the current one. FAULTS_LOG gets a line for each: operation, descriptor,
  * whether that can write, and the errno. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -51,6 +51,31 @@ static int fault(const char *operation, int fd)
     close(log);
     errno = wanted;
     return wanted;
+}
+
+/* A read is no line in the log: there are many. */
+ssize_t pread64(int fd, void *data, size_t length, off64_t offset)
+{
+    char text[256] = "";
+    int error;
+    long bad;
+    int file = open(getenv("FAULTS_FILE"), O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        if (syscall(SYS_read, file, text, sizeof text - 1) < 0)
+            abort();
+        close(file);
+    }
+    if (sscanf(text, "read %d %ld", &error, &bad) == 2 && is_queue(fd) && offset <= bad &&
+        bad < offset + (off64_t)length) {
+        errno = error;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, data, length, offset);
+}
+
+ssize_t pread(int fd, void *data, size_t length, off_t offset)
+{
+    return pread64(fd, data, length, offset);
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset)

@@ -32,10 +32,10 @@ class Faults:
         self.environment = {"LD_PRELOAD": str(library), "FAULTS_FILE": str(self._switch), "FAULTS_LOG": str(self._log)}
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE], check=True)
 
-    def on(self, operation: str, error: int) -> None:
-        """Have each `operation` end with the errno `error` from now on."""
+    def on(self, operation: str, error: int, offset: int = 0) -> None:
+        """Have each `operation` end with the errno `error` from now on; a read, that of the byte at `offset`."""
         new = self._switch.with_suffix(".new")
-        new.write_text(f"{operation} {error}\n")
+        new.write_text(f"{operation} {error} {offset}\n")
         new.replace(self._switch)
 
     def off(self) -> None:

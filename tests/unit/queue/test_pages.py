@@ -1,3 +1,5 @@
+import errno
+import os
 import random
 import struct
 from collections.abc import Callable
@@ -144,7 +146,7 @@ def test_pages_behind_the_last_one_are_a_fault(directory: Path) -> None:
     assert "pages behind the last one, 10, are in use" in faults_of(directory)
 
 
-# Whatever the bytes are, reading them ends, and raises nothing but `OSError`.
+# Whatever the bytes are, reading them ends, and raises nothing; what the disk cannot read is a fault, too.
 
 
 def test_reading_ends_whatever_the_bytes_are(directory: Path) -> None:
@@ -163,12 +165,30 @@ def test_reading_ends_whatever_the_bytes_are(directory: Path) -> None:
             assert faults
 
 
-def test_the_child_tells_what_it_found_and_does_not_read_bodies(directory: Path) -> None:
+def test_the_child_tells_what_it_found_and_leaves_crcs_to_others(directory: Path) -> None:
     scribble(directory, places(directory, "traces")[599][0] // PAGE + 1)
     assert faults_in_child(directory) == []
     zero(directory, pages_of(directory, TRACES, LEAF)[3])
     first, *_ = faults_in_child(directory)
     assert first.startswith("traces: page ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"), [(LEAF, "is none of its own"), (OVERFLOW, "on cannot be read"), (BRANCH, "is none of its own")]
+)
+def test_what_the_disk_cannot_read_is_a_fault(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: int, fault: str
+) -> None:
+    bad = pages_of(directory, TRACES, kind)[1 if kind != BRANCH else 0] + (kind == OVERFLOW)
+    good = os.pread
+
+    def pread(descriptor: int, length: int, offset: int) -> bytes:
+        if offset // PAGE <= bad <= (offset + length - 1) // PAGE:
+            raise OSError(errno.EIO, "Input/output error")
+        return good(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert any(fault in text for text in faults_of(directory)), faults_of(directory)
 
 
 # The child may die; what of, makes a difference.
