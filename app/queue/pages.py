@@ -108,6 +108,8 @@ class Pages:
                     break
                 at_once = False
                 continue
+            if not part:
+                break  # it was cut meanwhile
             parts.append(part)
             offset += len(part)
             length -= len(part)

@@ -52,6 +52,12 @@ def test_a_file_that_was_just_made_has_no_faults(tmp_path: Path) -> None:
     assert faults_of(tmp_path) == []
 
 
+def test_a_file_that_is_cut_while_it_is_read_ends_there(directory: Path) -> None:
+    with Pages(directory / "data.mdb") as pages:
+        cut(directory, PAGE + 10)
+        assert len(pages.read(0, 10 * PAGE)) == PAGE + 10
+
+
 # What a page says is believed only within that page; a page that is not what its place says is a fault.
 
 
