@@ -181,13 +181,14 @@ async def test_a_file_that_is_no_queue_is_set_aside_and_others_are_left_alone(
 
 async def test_an_unlinked_file_takes_no_more_and_the_service_starts_afresh(service: Service, backend: Backend) -> None:
     directory = queue_of(service)
-    await keep(service, 500)
+    before = await keep(service, 500)
     (directory / "data.mdb").unlink()
     after, code = await end(service, first=2 * UNIT)
     assert code == 1
     assert not after.acknowledged
     assert after.answers.get("503", 0) >= 1, after.answers
     assert "data.mdb was taken away while it was in use" in service.log
+    assert f"nothing more is acknowledged; {len(before.acknowledged)} items wait in it" in service.log
 
     await service.start()
     again = await keep(service, 500, first=3 * UNIT)

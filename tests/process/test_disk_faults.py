@@ -84,6 +84,7 @@ async def test_a_full_disk_refuses_requests_and_takes_them_again_when_there_is_r
         await clients.until_acknowledged(1000)
         await clients.finish()
     assert service.returncode is None
+    assert service.log.count("the disk under the queue has no room for") == 1, "told once, not with each request"
     delivered = await all_delivered(service, backend)
     assert kept | clients.acknowledged == delivered.keys(), "what was refused does not arrive"
     assert max(delivered.values()) == 1
