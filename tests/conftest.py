@@ -13,6 +13,7 @@ import pytest
 from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
 from tests.support.node import find_node
+from tests.support.volume import can_mount
 
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
@@ -20,6 +21,8 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "node": (find_node, "the OpenTelemetry SDK for Node.js; scripts/node-client installs it where Node.js and npm are"),
     "curl": (lambda: shutil.which("curl"), "curl"),
     "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
+    "gcc": (lambda: shutil.which("gcc"), "gcc"),
+    "loop device": (can_mount, "root, loop devices and mkfs.ext4"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -82,6 +82,8 @@ class DiskQueue:
         """Something came in, or was settled or released: whoever waits for memory looks again."""
         self._commit_began: float | None = None
         self._broken = False
+        self._refusing = False
+        """Whether the last commit that brought something had no room for all of it."""
         self._writer = ThreadPoolExecutor(1, "queue-writer")
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -288,7 +290,10 @@ class DiskQueue:
             except Exception as error:
                 self._onlookers.extend(onlookers)
                 self._break_off(group)
-                raise QueueError(f"the queue's disk failed: {error}; nothing more is acknowledged") from error
+                waiting = sum(shelf.items for shelf in self._shelves.values())
+                raise QueueError(
+                    f"the queue's disk failed: {error}; nothing more is acknowledged; {waiting} items wait in it"
+                ) from error
             self._keep(group, commit)
             group.clear()  # or the last bodies and records stay until the next commit
             self._burials[:0] = commit.unburied
@@ -317,6 +322,10 @@ class DiskQueue:
 
     def _keep(self, group: list[_Pending], commit: Commit) -> None:
         """A commit is on the disk: its entries are the queue's from now on."""
+        if commit.refused and not self._refusing and not commit.postponed:
+            _log.error("the disk under the queue has no room for %d requests", len(commit.refused))
+        if group:
+            self._refusing = bool(commit.refused)
         for pending in group:
             entry, signal = pending.entry, pending.appended.signal
             if entry.sequence in commit.refused:

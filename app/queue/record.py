@@ -19,13 +19,14 @@ from isal.isal_zlib import crc32
 
 from app.core.request import Signal
 
-__all__ = ["FORMAT", "HEADER_BYTES", "DamagedRecord", "Record", "pack", "peek", "unpack"]
+__all__ = ["FORMAT", "HEADER_BYTES", "DamagedRecord", "Record", "length_in", "pack", "peek", "signal_of", "unpack"]
 
 FORMAT = 1
 _FIELDS = struct.Struct(">BBHIQ")
 _CRC = struct.Struct(">I")
 HEADER_BYTES = _FIELDS.size + _CRC.size
 _CODES = {Signal.TRACES: 1, Signal.METRICS: 2, Signal.LOGS: 3}
+_SIGNALS = {code: signal for signal, code in _CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +75,24 @@ def unpack(signal: Signal, record: memoryview) -> Record:
     if version != FORMAT or code != _CODES[signal]:
         raise DamagedRecord(f"format {version}, signal {code} does not belong here", items)
     return Record(items, received_ns, body)
+
+
+def signal_of(record: bytes) -> Signal | None:
+    """Return the signal that the header of a record names; None for what does not begin as a record does."""
+    if len(record) < HEADER_BYTES:
+        return None
+    version, code, length, _, _ = _FIELDS.unpack_from(record)
+    return _SIGNALS.get(code) if version == FORMAT and length == HEADER_BYTES else None
+
+
+def length_in(raw: bytes, shortest: int) -> int | None:
+    """Find by its CRC how long the record is that `raw` begins with, at least `shortest` bytes; None: it is damaged."""
+    (expected,) = _CRC.unpack_from(raw, _FIELDS.size)
+    length = max(shortest, HEADER_BYTES)
+    crc = crc32(raw[HEADER_BYTES:length], crc32(raw[: _FIELDS.size]))
+    while crc != expected:
+        if length >= len(raw):
+            return None
+        crc = crc32(raw[length : length + 1], crc)
+        length += 1
+    return length

@@ -11,109 +11,41 @@ Nothing here knows asyncio; every method may block. `commit` belongs to one thre
 """
 
 import errno
-import fcntl
-import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import lmdb
 
 from app.core.request import Signal
+from app.queue.changes import Appended, Burial, Commit, Found, Store
 from app.queue.contract import QueueError
-from app.queue.dead_tree import DeadTree, Tally, key_of
-from app.queue.letters import DeadLetter, Notice
+from app.queue.dead_tree import DeadTree, key_of
+from app.queue.directory import Directory, sync_directory
+from app.queue.letters import DeadLetter
+from app.queue.mend import check_format, mend
+from app.queue.pages import PAGE, PAGE_HEADER
 from app.queue.record import FORMAT, peek
+from app.queue.witness import Witness
 
-__all__ = ["Appended", "Burial", "Commit", "Found", "LmdbStore", "Store", "record_cost"]
+__all__ = ["PAGE", "Appended", "Burial", "Commit", "Found", "LmdbStore", "Store", "record_cost"]
 
-PAGE = min(mmap.PAGESIZE, 32768)  # LMDB's own choice
 RESERVE_BYTES = 16 << 20
 """Kept free of records: LMDB copies the pages that it changes, so a full file would refuse deletes too."""
 
-_PID_BYTES = 20
 _LOCK_FILE_BYTES = 16 << 10  # more than LMDB's table of 126 readers takes
-_PAGE_HEADER = 16
 _NODE_OVERHEAD = 8 + 8 + 2  # LMDB's node header, our key, and the node's slot in its page
-_LARGEST_NODE = (PAGE - _PAGE_HEADER) // 2 - 2  # two nodes must fit a leaf; a larger value gets pages of its own
+_LARGEST_NODE = (PAGE - PAGE_HEADER) // 2 - 2  # two nodes must fit a leaf; a larger value gets pages of its own
 
 
 def record_cost(length: int) -> int:
     """Bytes of the file that a record of `length` bytes takes: pages of its own, or its share of a leaf page."""
     node = length + _NODE_OVERHEAD
     if node - 2 > _LARGEST_NODE:
-        return -(-(length + _PAGE_HEADER) // PAGE) * PAGE + 2 * _NODE_OVERHEAD
-    return PAGE // ((PAGE - _PAGE_HEADER) // node)
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """A packed record to be written."""
-
-    signal: Signal
-    sequence: int
-    record: bytes
-    replaces: int | None = None
-    """The dead letter that goes when the record comes: both or neither."""
-
-
-@dataclass(frozen=True, slots=True)
-class Burial:
-    """A record that becomes a dead letter. It stays where it is, so that this needs next to no room."""
-
-    signal: Signal
-    sequence: int
-    notice: Notice
-    record: bytes | None = None
-    """What is written in its place, where only a part of it was refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What a commit did."""
-
-    refused: frozenset[int]
-    """Sequence numbers of records that did not fit."""
-    postponed: bool
-    """The disk under the file is so full that not even the deletes went through: give them again."""
-    used_bytes: int
-    unburied: tuple[Burial, ...] = ()
-    """What did not even fit without words: give it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the file held when it was opened."""
-
-    items: dict[Signal, int]
-    oldest_ns: dict[Signal, int]
-    """When the first entry was received, of each signal that has one."""
-    next_sequence: int
-    used_bytes: int
-    entries: int = 0
-    """How many records wait for delivery."""
-    dead: Mapping[Signal, Tally] = field(default_factory=dict)
-    """What is in the dead letters, where there are some; it is in `used_bytes`, and in none of the other figures."""
-
-
-class Store(Protocol):
-    """The seam between the queue and its disk."""
-
-    def open(self) -> Found: ...
-
-    def commit(
-        self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]], burials: Sequence[Burial] = ()
-    ) -> Commit: ...
-
-    def read(self, signal: Signal, first: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], bool]: ...
-
-    def dead_letters(self, signal: Signal, first: int, limit: int) -> list[DeadLetter]: ...
-
-    def dead_record(self, signal: Signal, sequence: int) -> bytes | None: ...
-
-    def close(self) -> None: ...
+        return -(-(length + PAGE_HEADER) // PAGE) * PAGE + 2 * _NODE_OVERHEAD
+    return PAGE // ((PAGE - PAGE_HEADER) // node)
 
 
 class LmdbStore:
@@ -122,8 +54,11 @@ class LmdbStore:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
-        self._lock_fd = -1
+        self._held = Directory(directory)
         self._environment: lmdb.Environment | None = None
+        self._opened: Witness | None = None
+        self._sound = False
+        """Whether the next start need not look at the file before it uses it."""
         self._trees: dict[Signal, lmdb._Database] = {}
         self._dead: dict[Signal, DeadTree] = {}
 
@@ -134,29 +69,22 @@ class LmdbStore:
             QueueError: it cannot be made or written, another process holds it, or a newer version wrote it.
         """
         try:
-            self._take_directory()
-            _reserve_lock_file(self._directory / "lock.mdb")
-            self._environment = lmdb.open(
-                str(self._directory),
-                map_size=self._max_bytes // PAGE * PAGE,
-                max_dbs=2 * len(Signal) + 1,
-                # What a commit promises: data and head are synced, in this order, before it returns.
-                sync=True,
-                metasync=True,
-                # Written by pwrite: a full disk is an error here, and not a SIGBUS as it is through a map.
-                writemap=False,
-                # Records lie all over the file; reading ahead would bring in what is not asked for.
-                readahead=False,
-                mode=0o600,
-            )
-            self._env.reader_check()  # slots of readers that were killed would keep pages for ever
-            self._check_format()
-            for signal in Signal:
-                self._trees[signal] = self._env.open_db(signal.value.encode())
-                self._dead[signal] = DeadTree(self._env, signal, self._trees[signal])
-            _sync_directory(self._directory)
-            found = self._look()
-            self._keep_reserve(found.used_bytes)
+            self._held.take()
+            if not self._held.ended_well:
+                mend(self._directory)
+            try:
+                found = self._open_file()
+            except lmdb.Error:
+                self._close_file()
+                if not self._held.ended_well or not mend(self._directory):
+                    raise
+                found = self._open_file()
+        except lmdb.MemoryError as error:
+            self.close()
+            raise QueueError(
+                f"queue.max_bytes: {self._max_bytes / 2**40:g} TiB is more than this machine can map ({error}); "
+                "give the queue no more than its disk has"
+            ) from error
         except (lmdb.Error, OSError) as error:
             self.close()
             raise QueueError(
@@ -166,6 +94,7 @@ class LmdbStore:
         except QueueError:
             self.close()
             raise
+        self._sound = True
         return found
 
     def commit(
@@ -175,7 +104,16 @@ class LmdbStore:
 
         Raises:
             lmdb.Error: the disk failed; what is on it is as it was before.
+            QueueError: the file is not the one that the next start will find.
         """
+        with self._in_doubt():
+            commit = self._commit(appends, deletes, burials)
+            self._witness.look()
+        return commit
+
+    def _commit(
+        self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]], burials: Sequence[Burial]
+    ) -> Commit:
         refused: set[int] = set()
         try:
             return Commit(frozenset(), postponed=False, used_bytes=self._write(appends, deletes, burials))
@@ -200,7 +138,7 @@ class LmdbStore:
         """Return records of `signal` from number `first`, up to `max_bytes` but at least one, and if these are all."""
         records: list[tuple[int, bytes]] = []
         size = 0
-        with self._env.begin(db=self._trees[signal], buffers=True) as transaction:
+        with self._in_doubt(), self._env.begin(db=self._trees[signal], buffers=True) as transaction:
             cursor = transaction.cursor()
             dead = self._dead[signal].holder(transaction)
             found = cursor.set_range(key_of(first))
@@ -218,48 +156,77 @@ class LmdbStore:
 
     def dead_letters(self, signal: Signal, first: int, limit: int) -> list[DeadLetter]:
         """Return at most `limit` dead letters of `signal` from number `first` on."""
-        with self._env.begin(buffers=True) as transaction:
+        with self._in_doubt(), self._env.begin(buffers=True) as transaction:
             return self._dead[signal].letters(transaction, first, limit)
 
     def dead_record(self, signal: Signal, sequence: int) -> bytes | None:
         """Return the record of a dead letter; None where there is no such letter."""
-        with self._env.begin(buffers=True) as transaction:
+        with self._in_doubt(), self._env.begin(buffers=True) as transaction:
             return self._dead[signal].record(transaction, sequence)
 
     def close(self) -> None:
         """Close the file and let the directory go. Safe to call twice."""
+        self._close_file()
+        self._held.leave(well=self._sound)
+        self._sound = False
+
+    def _open_file(self) -> Found:
+        _reserve_lock_file(self._directory / "lock.mdb")
+        self._environment = lmdb.open(
+            str(self._directory),
+            map_size=self._max_bytes // PAGE * PAGE,
+            max_dbs=2 * len(Signal) + 1,
+            # What a commit promises: data and head are synced, in this order, before it returns.
+            sync=True,
+            metasync=True,
+            # Written by pwrite: a full disk is an error here, and not a SIGBUS as it is through a map.
+            writemap=False,
+            # Records lie all over the file; reading ahead would bring in what is not asked for.
+            readahead=False,
+            mode=0o600,
+        )
+        self._opened = Witness(self._directory / "data.mdb")
+        self._env.reader_check()  # slots of readers that were killed would keep pages for ever
+        self._check_format()
+        for signal in Signal:
+            self._trees[signal] = self._env.open_db(signal.value.encode())
+            self._dead[signal] = DeadTree(self._env, signal, self._trees[signal])
+        sync_directory(self._directory)
+        found = self._look()
+        self._keep_reserve(found.used_bytes)
+        return found
+
+    def _close_file(self) -> None:
         if self._environment is not None:
             self._environment.close()
             self._environment = None
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @contextmanager
+    def _in_doubt(self) -> Iterator[None]:
+        """After a failure in here the next start looks at the file before it uses it."""
+        try:
+            yield
+        except Exception:
+            self._sound = False
+            raise
+
+    @property
+    def _witness(self) -> Witness:
+        if self._opened is None:
+            raise self._not_open()
+        return self._opened
 
     @property
     def _env(self) -> lmdb.Environment:
         if self._environment is None:
-            raise QueueError(f"the queue in {self._directory} is not open")
+            raise self._not_open()
         return self._environment
 
-    def _take_directory(self) -> None:
-        try:
-            if not self._directory.is_dir():
-                _make_directory(self._directory)
-            self._lock_fd = os.open(self._directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # In place, because a disk that is full now has no room for a new one.
-            os.pwrite(self._lock_fd, f"{os.getpid():<{_PID_BYTES - 1}}\n".encode(), 0)
-        except BlockingIOError:
-            owner = os.pread(self._lock_fd, _PID_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
-            raise QueueError(
-                f"queue.directory: {self._directory} is held by another process (pid {owner}); "
-                "stop it, or give each instance a directory of its own"
-            ) from None
-        except OSError as error:
-            raise QueueError(
-                f"queue.directory: {self._directory} cannot be written ({error.strerror}); "
-                "give the service's user a directory of its own, or set queue.storage to memory"
-            ) from error
+    def _not_open(self) -> QueueError:
+        return QueueError(f"the queue in {self._directory} is not open")
 
     def _check_format(self) -> None:
         about = self._env.open_db(b"about")
@@ -267,11 +234,8 @@ class LmdbStore:
             found = transaction.get(b"format")
             if found is None:
                 transaction.put(b"format", str(FORMAT).encode())
-            elif int(found) > FORMAT:
-                raise QueueError(
-                    f"queue.directory: {self._directory} holds format {int(found)}, this version reads up to {FORMAT}; "
-                    "start the newer version again, or name another directory"
-                )
+            else:
+                check_format(self._directory, found.decode(errors="replace"))
 
     def _look(self) -> Found:
         items: dict[Signal, int] = {}
@@ -352,11 +316,17 @@ class LmdbStore:
         return self._bury_what_fits(burials[middle:], unburied, used)
 
     def _is_full(self, error: lmdb.Error) -> bool:
-        if isinstance(error, lmdb.MapFullError) or error.code in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, lmdb.MapFullError):
             return True
-        # LMDB calls a short write EIO; on a disk without room that is what a full disk looks like.
-        free = os.statvfs(self._directory)
-        return error.code == errno.EIO and free.f_bavail * free.f_frsize < RESERVE_BYTES
+        if error.code not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            return False
+        if error.code == errno.EIO:
+            # LMDB calls a short write EIO; on a disk without room that is what a full disk looks like.
+            free = os.statvfs(self._directory)
+            if free.f_bavail * free.f_frsize >= RESERVE_BYTES:
+                return False
+        # A write that is refused is a full disk. A sync that fails has lost what was written, whatever it says.
+        return not self._witness.lost_a_write()
 
     def _used_now(self) -> int:
         with self._env.begin() as transaction:
@@ -368,26 +338,10 @@ class LmdbStore:
         return sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats) * PAGE
 
 
-def _make_directory(directory: Path) -> None:
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(mode=0o700, parents=True)
-    for made in missing:
-        _sync_directory(made.parent)
-
-
 def _reserve_lock_file(path: Path) -> None:
     """Have LMDB's lock file lie on the disk: it is written through a map, and on a full disk that is a SIGBUS."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, _LOCK_FILE_BYTES)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the names in a directory last: a new file is not on the disk before its directory is."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -78,6 +78,7 @@ class Load:
         self._gzipped = gzipped
         self._enough = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
+        self._finishing = False
         self.acknowledged: set[int] = set()
         self.unacknowledged: set[int] = set()
         self.answers: dict[str, int] = {}
@@ -94,6 +95,12 @@ class Load:
         """Return when `answer` was met at least `times` times."""
         async with asyncio.timeout(patience), self._enough:
             await self._enough.wait_for(lambda: self.answers.get(answer, 0) >= times)
+
+    async def until_more_answers(self, patience: float = 60) -> None:
+        """Return when there was an answer, or a broken connection, that was not there yet."""
+        so_far = sum(self.answers.values())
+        async with asyncio.timeout(patience), self._enough:
+            await self._enough.wait_for(lambda: sum(self.answers.values()) > so_far)
 
     async def __aenter__(self) -> Self:
         for _ in range(self._clients):
@@ -118,10 +125,16 @@ class Load:
             if isinstance(result, Exception):
                 raise result
 
+    async def finish(self) -> None:
+        """Send nothing more, and return when what is under way is answered."""
+        self._finishing = True
+        await asyncio.gather(*self._tasks)
+        self._tasks.clear()
+
     async def _run_http(self, url: str) -> None:
         headers = {"Content-Type": "application/x-protobuf"} | ({"Content-Encoding": "gzip"} if self._gzipped else {})
         async with aiohttp.ClientSession(headers=headers) as session:
-            while True:
+            while not self._finishing:
                 first = self._next()
                 body = await self._body(first)
                 try:
@@ -139,7 +152,7 @@ class Load:
         compression = grpc.Compression.Gzip if self._gzipped else None
         async with grpc.aio.insecure_channel(target, options=options, compression=compression) as channel:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
-            while True:
+            while not self._finishing:
                 first = self._next()
                 try:
                     await call(spans_request(first, self._spans) + self._ballast, timeout=PATIENCE)

@@ -62,6 +62,8 @@ class Strace:
 def _parse(lines: list[str]) -> Iterator[Call]:
     begun: dict[str, tuple[int, str, int, str, str]] = {}
     for moment, line in enumerate(lines):
+        if line.endswith("<detached ...>"):
+            continue  # strace was told to end in the middle of it
         if resumed := _RESUMED.match(line):
             thread, name, rest = resumed.groups()
             if thread in begun:

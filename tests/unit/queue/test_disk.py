@@ -457,7 +457,8 @@ async def test_a_commit_that_fails_is_told_to_clients_and_ends_the_queue(
                 await client
             assert refusal.value.reason == "storage_failed"
         (committing,) = queue.tasks
-        with pytest.raises(QueueError, match=r"disk failed: mdb_txn_commit: Input/output error; nothing more is ack"):
+        said = "disk failed: mdb_txn_commit: Input/output error; nothing more is acknowledged; 0 items wait in it"
+        with pytest.raises(QueueError, match=said):
             await committing
         store.commit_error = None
         with pytest.raises(Retryable, match="cannot be written"):

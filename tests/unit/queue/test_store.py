@@ -16,6 +16,7 @@ from app.core.request import Signal
 from app.queue import LmdbStore, QueueError
 from app.queue.record import pack
 from app.queue.store import PAGE, RESERVE_BYTES, Appended, Found, record_cost
+from tests.support.damage import set_aside, zero
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[3]
@@ -236,31 +237,114 @@ def test_a_directory_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> 
         LmdbStore(tmp_path / "file", 32 * MIB).open()
 
 
-def test_a_file_that_is_no_queue_is_a_clear_error_and_lets_go(tmp_path: Path) -> None:
-    (tmp_path / "data.mdb").write_bytes(b"no LMDB" * 10_000)
+def test_a_directory_that_cannot_be_opened_is_a_clear_error_and_let_go(tmp_path: Path) -> None:
+    (tmp_path / "lock.mdb").mkdir()
     for _ in range(2):  # the second would be told that the directory is held, if the first had kept it
         with pytest.raises(QueueError, match=r"cannot be opened as a queue .*; move its files away"):
             LmdbStore(tmp_path, 32 * MIB).open()
 
 
-@pytest.mark.parametrize(("written", "readable"), [(b"0", True), (b"1", True), (b"2", False)])
-def test_a_newer_format_is_refused_and_an_older_one_is_not(tmp_path: Path, written: bytes, readable: bool) -> None:
+def test_a_bound_beyond_what_can_be_mapped_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        QueueError, match=r"queue.max_bytes: 100 TiB is more than this machine can map .*; give the que"
+    ):
+        LmdbStore(tmp_path, 100 << 40).open()
+
+
+# What is left of a bad end is looked at before it is used.
+
+
+def test_after_a_clean_end_nobody_looks_and_after_any_other_somebody_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def looked() -> bool:
+        found = "the queue's file was not closed; it is whole" in caplog.text
+        caplog.clear()
+        return found
+
+    with opened(tmp_path / "queue") as store:
+        assert not looked(), "there is no file yet"
+        shutil.copytree(tmp_path / "queue", tmp_path / "killed")
+        store.commit([appended(1)], [])
+    with opened(tmp_path / "queue"):
+        assert not looked()
+    with opened(tmp_path / "killed"):
+        assert looked()
+    with opened(tmp_path / "queue") as store, pytest.raises(QueueError, match="not the newest"):
+        store.commit([appended(6), appended(4)], [])
+    with opened(tmp_path / "queue"):
+        assert looked()
+
+
+def test_a_file_that_was_damaged_after_a_clean_end_is_mended(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit([appended(1), appended(2)], [])
+    zero(tmp_path, 0)
+    with opened(tmp_path) as store:
+        assert records(store) == [1, 2]
+    assert len(set_aside(tmp_path)) == 1
+
+
+def test_trouble_without_damage_is_no_reason_to_set_a_file_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:
+        store.commit([appended(1)], [])
+
+    def fail(*_: object, **__: object) -> None:
+        raise lmdb.Error("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lmdb, "open", fail)
+        with pytest.raises(QueueError, match=r"cannot be opened as a queue \(no\)"):
+            LmdbStore(tmp_path, 32 * MIB).open()
+    with opened(tmp_path) as store:
+        assert records(store) == [1]
+    assert not set_aside(tmp_path)
+
+
+def test_a_commit_into_a_file_that_is_not_there_any_more_is_none(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit([appended(1)], [])
+        (tmp_path / "data.mdb").unlink()
+        with pytest.raises(QueueError, match="taken away while it was in use"):
+            store.commit([appended(2)], [])
+
+
+@pytest.mark.parametrize(
+    ("written", "refusal"),
+    [
+        (b"0", None),
+        (b"1", None),
+        (b"2", "holds format 2, this version reads up to 1; start the newer version"),
+        (b"one", "says that its format is 'one', which is no number; move its files away"),
+        (b"\xff", "says that its format is '\ufffd', which is no number"),
+        (b"", "says that its format is '', which is no number"),
+    ],
+)
+def test_a_newer_format_is_refused_and_an_older_one_is_not(tmp_path: Path, written: bytes, refusal: str | None) -> None:
     environment = lmdb.open(str(tmp_path), max_dbs=4)
     with environment.begin(write=True, db=environment.open_db(b"about")) as transaction:
         transaction.put(b"format", written)
     environment.close()
     store = LmdbStore(tmp_path, 32 * MIB)
-    if readable:
+    if refusal is None:
         assert store.open() == Found(dict.fromkeys(Signal, 0), {}, 1, 0)
     else:
-        with pytest.raises(QueueError, match="holds format 2, this version reads up to 1; start the newer version"):
+        with pytest.raises(QueueError, match=refusal):
             store.open()
+        assert not set_aside(tmp_path)
     store.close()
 
 
 def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, 32 * MIB)
     with pytest.raises(QueueError, match="is not open"):
-        LmdbStore(tmp_path, 32 * MIB)._write((), ())
+        store._write((), ())
+    with pytest.raises(QueueError, match="is not open"):
+        store._witness.look()
 
 
 def test_a_failing_disk_is_told_and_not_taken_for_a_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,10 +387,11 @@ if libc.mount(b"none", sys.argv[1].encode(), b"tmpfs", 0, b"size=2m"):
 from pathlib import Path
 from app.core.request import Signal
 from app.queue import LmdbStore
+from app.queue.record import pack
 from app.queue.store import Appended
 disk = Path(sys.argv[1])
 def record(n, length=50_000):
-    return Appended(Signal.TRACES, n, bytes(length))
+    return Appended(Signal.TRACES, n, pack(Signal.TRACES, bytes(length - 20), 1, n))
 def fill():
     with open(disk / "filler", "wb", buffering=0) as filler:
         try:
@@ -420,6 +505,43 @@ except QueueError as error:
     assert "No space left on device" in str(result["error"])
 
 
+def test_without_room_for_what_is_salvaged_nothing_is_changed_and_the_error_says_so(tmp_path: Path) -> None:
+    result = on_a_small_disk(
+        tmp_path,
+        """
+from app.queue import QueueError
+from tests.support.damage import zero
+store = LmdbStore(disk / "queue", 64 << 20)
+store.open()
+for n in range(1, 11):
+    store.commit([record(n)], [])
+data = disk / "queue" / "data.mdb"
+zero(disk / "queue", 0)
+before = data.read_bytes()
+store.close()
+with open(disk / "queue" / "owner", "r+") as owner:
+    owner.write("12345 ")  # what a kill leaves
+fill()
+try:
+    LmdbStore(disk / "queue", 64 << 20).open()
+except QueueError as failure:
+    error = str(failure)
+same = data.read_bytes() == before
+names = sorted(path.name for path in (disk / "queue").iterdir())
+os.unlink(disk / "filler")
+again = LmdbStore(disk / "queue", 64 << 20)
+again.open()
+print(json.dumps(dict(error=error, same=same, names=names,
+    kept=[k for k, _ in again.read(Signal.TRACES, 0, 1 << 30)[0]])))
+""",
+    )
+    assert "is damaged (page 0 is no head), and what it still holds cannot be written beside it" in str(result["error"])
+    assert "make room on its disk" in str(result["error"])
+    assert result["same"] is True
+    assert result["names"] == ["data.mdb", "lock.mdb", "owner"]
+    assert result["kept"] == list(range(1, 11))
+
+
 def test_a_read_only_directory_is_a_clear_error(tmp_path: Path) -> None:
     result = on_a_small_disk(
         tmp_path,
@@ -449,8 +571,9 @@ except QueueError as error:
         (errno.EROFS, 0, False),
     ],
 )
+@pytest.mark.parametrize("lost", [False, True], ids=["nothing lost", "a write was lost"])
 def test_only_a_disk_without_room_is_full_and_every_other_error_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free: int, full: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free: int, full: bool, lost: bool
 ) -> None:
     class Space:
         f_bavail = free
@@ -458,5 +581,12 @@ def test_only_a_disk_without_room_is_full_and_every_other_error_is_a_failure(
 
     error = lmdb.Error("disk")
     error.code = code
-    monkeypatch.setattr(os, "statvfs", lambda _: Space)
-    assert LmdbStore(tmp_path, 32 * MIB)._is_full(error) is full
+
+    def sync(_: int) -> None:
+        if lost:
+            raise OSError(code, "a write was lost")
+
+    with opened(tmp_path) as store:
+        monkeypatch.setattr(os, "statvfs", lambda _: Space)
+        monkeypatch.setattr(os, "fdatasync", sync)
+        assert store._is_full(error) is (full and not lost)

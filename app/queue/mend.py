@@ -1,0 +1,93 @@
+"""A damaged file is set aside before the service starts, and what it still holds goes on in a new one.
+
+The damaged file keeps its name until the new one is whole and on the disk, so that a crash on the way begins again.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import lmdb
+
+from app.queue import salvage
+from app.queue.check import faults_in_child
+from app.queue.contract import QueueError
+from app.queue.directory import sync_directory
+from app.queue.pages import Pages
+from app.queue.record import FORMAT
+
+__all__ = ["check_format", "mend"]
+
+_log = logging.getLogger(__name__)
+_FAULTS_TOLD = 3
+
+
+def mend(directory: Path) -> bool:
+    """Look at the queue's file in `directory`, and replace it where it is damaged; returns whether it was.
+
+    Raises:
+        OSError: the disk failed.
+        QueueError: a newer version wrote it, or there is no room for what it still holds.
+    """
+    data, fresh = directory / "data.mdb", directory / "data.mdb.new"
+    if not data.exists():
+        return False
+    began = time.monotonic()
+    faults = faults_in_child(directory)
+    if not faults:
+        _log.info("the queue's file was not closed; it is whole, as %.1f s of looking say", time.monotonic() - began)
+        return False
+    fresh.unlink(missing_ok=True)
+    try:
+        with Pages(data) as pages:
+            finds = salvage.search(pages)
+            if finds.format is not None:
+                check_format(directory, finds.format)
+            salvage.write(pages, finds, fresh)
+    except lmdb.Error as error:
+        fresh.unlink(missing_ok=True)
+        raise QueueError(
+            f"queue.directory: {data} is damaged ({faults[0]}), and what it still holds cannot be written beside it "
+            f"({error}); make room on its disk, or move it away to go on without"
+        ) from error
+    aside = _name_aside(data)
+    os.link(data, aside)
+    fresh.replace(data)
+    sync_directory(directory)
+    told = "; ".join(faults[:_FAULTS_TOLD]) + ("; …" if len(faults) > _FAULTS_TOLD else "")
+    _log.error(
+        "%s was damaged (%s): %d records were salvaged, %s were not%s; the damaged file is kept as %s, delete it when "
+        "you have looked at it",
+        data,
+        told,
+        finds.count,
+        "an unknown number" if finds.lost is None else finds.lost,
+        ", and some may have been delivered before" if finds.stale and finds.count else "",
+        aside.name,
+    )
+    return True
+
+
+def check_format(directory: Path, found: str) -> None:
+    """See that this version can read the format that a file says to have.
+
+    Raises:
+        QueueError: it cannot.
+    """
+    if not (found.isascii() and found.isdigit()):
+        raise QueueError(
+            f"queue.directory: {directory} says that its format is {found[:40]!r}, which is no number; "
+            "move its files away, or name another directory"
+        )
+    if int(found) > FORMAT:
+        raise QueueError(
+            f"queue.directory: {directory} holds format {found[:40]}, this version reads up to {FORMAT}; "
+            "start the newer version again, or name another directory"
+        )
+
+
+def _name_aside(data: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = (data.with_name(f"{data.name}.damaged-{stamp}{again}") for again in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(name for name in names if not name.exists())
