@@ -42,7 +42,7 @@ def mend(directory: Path) -> bool:
     try:
         with Pages(data) as pages:
             finds = salvage.search(pages)
-            if finds.format is not None:
+            if finds.format is not None and _is_number(finds.format):  # else it is part of the damage
                 check_format(directory, finds.format)
             salvage.write(pages, finds, fresh)
     except lmdb.Error as error:
@@ -75,7 +75,7 @@ def check_format(directory: Path, found: str) -> None:
     Raises:
         QueueError: it cannot.
     """
-    if not (found.isascii() and found.isdigit()):
+    if not _is_number(found):
         raise QueueError(
             f"queue.directory: {directory} says that its format is {found[:40]!r}, which is no number; "
             "move its files away, or name another directory"
@@ -85,6 +85,10 @@ def check_format(directory: Path, found: str) -> None:
             f"queue.directory: {directory} holds format {found[:40]}, this version reads up to {FORMAT}; "
             "start the newer version again, or name another directory"
         )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _name_aside(data: Path) -> Path:
