@@ -73,3 +73,15 @@ def test_a_copy_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     seconds += 1
     assert watched.current() == "two"
+
+
+def test_what_was_read_while_a_link_was_moved_is_read_again_although_it_fits(tmp_path: Path) -> None:
+    mounted = Mounted(tmp_path)
+    moved = ["3"]
+
+    def parse(cert: bytes, key: bytes) -> tuple[bytes, bytes]:
+        if moved:
+            mounted.mount(moved.pop())
+        return cert, key
+
+    assert Watched("a.key", [tmp_path / "cert", tmp_path / "key"], parse).current() == (b"3", b"3")
