@@ -10,12 +10,12 @@ from pathlib import Path
 
 import lmdb
 
-from app.queue import salvage
 from app.queue.check import faults_in_child
 from app.queue.contract import QueueError
 from app.queue.directory import sync_directory
 from app.queue.pages import Pages
 from app.queue.record import FORMAT
+from app.queue.salvage import format_of, salvage
 
 __all__ = ["check_format", "mend"]
 
@@ -28,11 +28,13 @@ def mend(directory: Path) -> bool:
 
     Raises:
         OSError: the disk failed.
-        QueueError: a newer version wrote it, or there is no room for what it still holds.
+        QueueError: a newer version wrote it, there is no room for what it still holds, or it is no file at all.
     """
     data, fresh = directory / "data.mdb", directory / "data.mdb.new"
     if not data.exists():
         return False
+    if not data.is_file():
+        raise QueueError(f"queue.directory: {data} is no file; move it away, or name another directory")
     began = time.monotonic()
     faults = faults_in_child(directory)
     if not faults:
@@ -41,10 +43,10 @@ def mend(directory: Path) -> bool:
     fresh.unlink(missing_ok=True)
     try:
         with Pages(data) as pages:
-            finds = salvage.search(pages)
-            if finds.format is not None and _is_number(finds.format):  # else it is part of the damage
-                check_format(directory, finds.format)
-            salvage.write(pages, finds, fresh)
+            found = format_of(pages)
+            if found is not None and _is_number(found):  # else it is part of the damage
+                check_format(directory, found)
+            finds = salvage(pages, fresh)
     except lmdb.Error as error:
         fresh.unlink(missing_ok=True)
         raise QueueError(

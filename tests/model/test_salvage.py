@@ -16,7 +16,7 @@ from app.queue.letters import Notice
 from app.queue.mend import mend
 from app.queue.pages import PAGE, Pages
 from app.queue.record import DamagedRecord, pack, unpack
-from app.queue.salvage import search
+from app.queue.salvage import salvage
 from app.queue.store import Appended, Burial
 from tests.support.damage import overwrite, places
 
@@ -123,7 +123,7 @@ def test_what_can_be_read_is_salvaged_and_nothing_else_appears(seed: int, commit
         damage(directory, page, how, random.Random(seed))
 
         with Pages(directory / "data.mdb") as pages:
-            stale = search(pages).stale
+            stale = salvage(pages, directory / "data.mdb.new").stale
         damaged = mend(directory)
         found = look_into(directory)
         assert faults_of(directory) == []

@@ -1,4 +1,7 @@
 import logging
+import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -252,7 +255,41 @@ def test_of_a_record_and_what_was_left_of_it_the_latter_is_salvaged(directory: P
     store.close()
 
 
+# What is found goes into the new file at once: what is remembered grows with the file's pages, not with its records.
+
+
+@pytest.mark.parametrize("lost", [BRANCH, None], ids=["a tree without its branches", "no heads"])
+def test_many_small_records_are_salvaged_in_little_memory(tmp_path: Path, lost: int | None) -> None:
+    store = LmdbStore(tmp_path, 64 * MIB)
+    store.open()
+    record, count = pack(TRACES, b"small", 1, 1), 50_000
+    for first in range(1, count, 5000):  # each writes its first leaf anew, to another page
+        store.commit([Appended(TRACES, n, record) for n in range(first, first + 5000)], [])
+    store.close()
+    size = (tmp_path / "data.mdb").stat().st_size
+    zero(tmp_path, *((0, 1) if lost is None else pages_of(tmp_path, TRACES, lost)))
+    tracemalloc.start()
+    try:
+        assert mend(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * count
+    assert (tmp_path / "data.mdb").stat().st_size < 1.1 * size, "its pages are as full as they were"
+    store, found = open_again(tmp_path)
+    assert found.items[TRACES] == count
+    store.close()
+
+
 # What is no queue of ours.
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_is_no_file_is_told_and_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "data.mdb")
+    with pytest.raises(QueueError, match=r"data\.mdb is no file; move it away, or name another directory"):
+        LmdbStore(tmp_path, 64 * MIB).open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.mdb", "owner"]
 
 
 def test_a_file_that_is_no_queue_is_set_aside_and_others_are_left_alone(
