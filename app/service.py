@@ -9,7 +9,7 @@ import logging
 import os
 import signal as signals
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -249,6 +249,9 @@ class Service:
         timer = asyncio.get_running_loop().call_later(last_call, self.queue.give_up_waiting, closing)
         await asyncio.gather(*(receiver.finish(own_part) for receiver in receivers))
         timer.cancel()
+        with suppress(TimeoutError, Retryable):
+            async with asyncio.timeout(_LAST_CALL_SECONDS):
+                await self.queue.committed()  # what a client gave up waiting for may be on its way to the disk
         _log.info("emptying for %g s at most; a second signal ends it at once", own_part)
         left = began + own_part - clock.monotonic()
         if shutdown.handoff is None:

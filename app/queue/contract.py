@@ -72,6 +72,13 @@ class Queue(Protocol):
             TooLarge: there never will be, even when the queue is empty.
         """
 
+    async def committed(self) -> None:
+        """Wait until everything that was asked for until now is safe, appends that nobody waits for any more too.
+
+        Raises:
+            Retryable: the disk failed.
+        """
+
     async def delivered(self, signal: Signal, sequence: int) -> None:
         """Wait until a request that was appended with `expect` is settled.
 

@@ -153,11 +153,6 @@ class DiskQueue:
         self._work.set()
 
     async def committed(self) -> None:
-        """Wait until everything that was asked for until now is on the disk.
-
-        Raises:
-            Retryable: the disk failed.
-        """
         if self._broken:
             raise _cannot_store()
         onlooker: asyncio.Future[None] = asyncio.get_running_loop().create_future()

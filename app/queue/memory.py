@@ -41,6 +41,9 @@ class MemoryQueue:
             self._outcomes.expect(request.signal, self._sequence)
         return self._sequence
 
+    async def committed(self) -> None:
+        pass  # it always is
+
     async def delivered(self, signal: Signal, sequence: int) -> None:
         await self._outcomes.wait(signal, sequence)
 

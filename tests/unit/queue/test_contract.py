@@ -215,6 +215,14 @@ async def test_waiting_for_items_goes_on_when_they_are_gone_again(queue: Queue) 
     assert queue.waiting(TRACES) == 1
 
 
+async def test_what_nobody_waits_for_any_more_is_there_when_everything_is_committed(queue: Queue) -> None:
+    given_up = asyncio.create_task(keep(queue, items=3))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await queue.committed()
+    assert queue.items(TRACES) == 3
+
+
 # A queue that is full refuses, after a moment, and keeps what it has; room is given first come, first served.
 
 
@@ -379,4 +387,5 @@ async def test_expired_entries_give_their_room_back(make_queue: MakeQueue, clock
         kept = await fill(queue, b"x" * 10_000)
         await clock.advance(60)
         await queue.expire(clock.now_ns(), lambda *_: None)
+        await queue.committed()
         assert await fill(queue, b"y" * 10_000) == kept
