@@ -40,7 +40,7 @@ RESPONSES: dict[Signal, type[Message]] = {
     Signal.LOGS: ExportLogsServiceResponse,
 }
 
-_RETRY = {"initial_interval": "50ms", "max_interval": "500ms", "max_hint": "2s"}
+_RETRY = {"initial_interval": "10ms", "max_interval": "50ms", "max_hint": "2s"}
 
 
 class Gateway:
@@ -55,13 +55,13 @@ class Gateway:
         self.backend = Backend()
         self._directory = directory
         self._settings = settings or {}
-        self._protocol = protocol
+        self.protocol = protocol
 
     async def __aenter__(self) -> Self:
         await self.backend.start()
-        grpc_too = self._protocol == "grpc"
+        grpc_too = self.protocol == "grpc"
         endpoint = self.backend.grpc_endpoint if grpc_too else self.backend.http_endpoint
-        exporter = {"endpoint": endpoint, "protocol": self._protocol, "batch_size": 1, "retry": _RETRY}
+        exporter = {"endpoint": endpoint, "protocol": self.protocol, "batch_size": 1, "retry": _RETRY}
         exporter |= self._settings.get("exporter", {})
         self.service = Service(self._directory, self._settings | {"exporter": exporter})
         try:
