@@ -168,6 +168,8 @@ def _zstd_blocks(body: bytes) -> Iterator[tuple[int, int]]:
         while not last:
             block = int.from_bytes(body[end : end + 3], "little")
             last, kind, size = block & 1, block >> 1 & 3, block >> 3
+            if kind == 2 and not size:  # the library refuses it or not, as the body is cut
+                raise InvalidData(f"the zstd body is broken near byte {end}: a compressed block has no bytes")
             end += 3 + (1 if kind == 1 else size)
             yield end, _BLOCK if kind == 2 else size
         end += 4 * (flags >> 2 & 1)

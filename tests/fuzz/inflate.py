@@ -52,6 +52,8 @@ def agree(coding: str, body: bytes, limit: int) -> None:
             # A stream may be found too large before it is found broken.
             assert expected is None or len(expected) > limit, "refused as too large, which it is not"
             return
+        if "a compressed block has no bytes" in str(refusal):
+            return  # which RFC 8878 does not know; the library takes it or not, as it is cut
         found = None
     assert found is None or len(found) <= limit, "more than the bound"
     if expected is not None and len(expected) > limit:

@@ -219,6 +219,17 @@ async def test_a_message_above_the_bound_is_refused_for_good_whether_it_came_inf
     assert len(sink.requests) == 1
 
 
+async def test_metadata_above_its_bound_is_refused_before_the_message_is_looked_at(
+    channel: grpc.aio.Channel, sink: Sink
+) -> None:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call(spans(), timeout=PATIENCE, metadata=(("much", "x" * (64 << 10)),))
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert sink.requests == []
+    assert await call(spans(), timeout=PATIENCE, metadata=(("some", "x" * (32 << 10)),)) == b""
+
+
 async def test_an_unknown_method_is_unimplemented(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(

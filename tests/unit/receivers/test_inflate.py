@@ -121,6 +121,13 @@ def test_a_broken_head_is_refused() -> None:
         inflate(broken, "zstd", MIB)
 
 
+@pytest.mark.parametrize("first", [b"", zstd(b"first")])
+def test_a_compressed_block_of_no_bytes_is_refused_wherever_it_is(first: bytes) -> None:
+    assert inflate(first + bytes.fromhex("28b52ffd 20 00 010000"), "zstd", MIB) == (b"first" if first else b"")
+    with pytest.raises(InvalidData, match=f"near byte {len(first) + 6}: a compressed block has no bytes"):
+        inflate(first + bytes.fromhex("28b52ffd 20 00 050000"), "zstd", MIB)
+
+
 def test_flags_of_gzip_that_are_reserved_are_refused_in_every_member() -> None:
     member = gzip.compress(b"data")
     odd = member[:3] + b"\x40" + member[4:]
