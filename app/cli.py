@@ -95,6 +95,7 @@ def _serve(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # nothing is open yet; the service brings its own
     options = _parser("serve", "Receive, keep and deliver telemetry, until SIGTERM.").parse_args(arguments)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or each handshake that fails is a line in a form of gRPC's own
     from app.settings import SettingsError, check_files
 
     try:
@@ -232,7 +233,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE")
+        raise ArgumentTypeError("it is not SECTION.KEY=VALUE; write queue.wait=2s")  # what it is may be a secret
     return key, value
 
 

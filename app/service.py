@@ -125,12 +125,28 @@ class Service:
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
             grpc = await lifetimes.enter_async_context(
                 GrpcReceiver(
-                    settings.server, doors[0], metrics, health, self.instance, tracing, self._keeper, tls, headroom
+                    settings.server,
+                    doors[0],
+                    metrics,
+                    health,
+                    instance=self.instance,
+                    tracer=tracing,
+                    doorkeeper=self._keeper,
+                    tls=tls,
+                    headroom=headroom,
                 )
             )
             http = await lifetimes.enter_async_context(
                 HttpReceiver(
-                    settings.server, doors[1], metrics, health, self.instance, tracing, self._keeper, tls, headroom
+                    settings.server,
+                    doors[1],
+                    metrics,
+                    health,
+                    instance=self.instance,
+                    tracer=tracing,
+                    doorkeeper=self._keeper,
+                    tls=tls,
+                    headroom=headroom,
                 )
             )
             heart = asyncio.create_task(self._beat(retries), name="heartbeat")

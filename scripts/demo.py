@@ -1,4 +1,9 @@
-"""What scripts/demo runs: the service with a console behind it, and ``otlp-service send``, which sends to it."""
+"""What scripts/demo runs: the service with a console behind it, and ``otlp-service send``, which sends to it.
+
+Of the environment's configuration it heeds TLS and API keys (OTLP_SERVER__TLS__…, OTLP_AUTH__…). The client trusts the
+service's certificate, or the authorities of --ca-file, shows that certificate where it is asked for one, and sends the
+first key.
+"""
 
 import argparse
 import os
@@ -15,11 +20,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from cryptography import x509
+
 from app.send.shop import LOG_RECORDS, METRICS, SPANS
+from app.settings import ServerTlsSettings, Settings, SettingsError, check_files, load
+from app.settings.api_keys import all_keys
 
 COMMAND = str(Path(sys.executable).with_name("otlp-service"))
 SECONDS = 30.0
 """How long any one step may take."""
+
+HEEDED = ("OTLP_SERVER__TLS__", "OTLP_AUTH__")
+KEY = "x-api-key="
 
 SENT = (("traces", "grpc", SPANS), ("metrics", "http/protobuf", METRICS), ("logs", "http/json", LOG_RECORDS))
 """What is sent, over which protocol, and the texts by which each item of it is known."""
@@ -120,15 +132,65 @@ def free_port(preferred: int) -> int:
     raise DemoError("no port is free on 127.0.0.1")
 
 
-def send(environment: Mapping[str, str], kind: str, protocol: str, endpoint: str, count: int) -> None:
-    arguments = ["--signal", kind, "--protocol", protocol, "--endpoint", endpoint, "--count", str(count)]
-    print(f"\n$ otlp-service send {' '.join(arguments)}", flush=True)
-    command = [COMMAND, "send", *arguments]
-    if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode:
-        raise DemoError("not all that was sent was accepted")
+class Client:
+    """How ``otlp-service send`` gets through the doors of the service."""
+
+    def __init__(self, environment: Mapping[str, str], ca_file: Path | None) -> None:
+        try:
+            loaded = load({}, environment)
+            check_files(loaded)
+        except SettingsError as error:
+            raise DemoError(str(error)) from error
+        tls = loaded.settings.server.tls
+        self.host = "127.0.0.1" if tls.cert_file is None else certified_host(tls.cert_file)
+        self.secure = tls.cert_file is not None
+        self.options = [*tls_options(tls, ca_file), *key_options(loaded.settings)]
+        self._environment = environment
+
+    def send(self, kind: str, protocol: str, port: int, count: int) -> None:
+        scheme = "https://" if self.secure else "" if protocol == "grpc" else "http://"
+        arguments = ["--signal", kind, "--protocol", protocol, "--endpoint", f"{scheme}{self.host}:{port}"]
+        arguments += ["--count", str(count), *self.options]
+        shown = [f"{KEY}****" if argument.startswith(KEY) else argument for argument in arguments]
+        print(f"\n$ otlp-service send {' '.join(shown)}", flush=True)
+        command = [COMMAND, "send", *arguments]
+        if subprocess.run(command, env=self._environment, stdin=subprocess.DEVNULL, check=False).returncode:
+            raise DemoError("not all that was sent was accepted")
 
 
-def run(directory: Path, *, once: bool) -> None:
+def certified_host(cert_file: Path) -> str:
+    """A name of this machine that a certificate is for."""
+    certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    if "127.0.0.1" in map(str, names.get_values_for_type(x509.IPAddress)):
+        return "127.0.0.1"
+    if "localhost" in names.get_values_for_type(x509.DNSName):
+        return "localhost"
+    raise DemoError(
+        f"server.tls.cert_file: the certificate in {str(cert_file)!r} is neither for localhost nor for 127.0.0.1, "
+        "so no client here would trust it; name another, or unset OTLP_SERVER__TLS__CERT_FILE and its sisters"
+    )
+
+
+def tls_options(tls: ServerTlsSettings, ca_file: Path | None) -> list[str]:
+    if tls.cert_file is None:
+        return []
+    options = ["--ca-file", str(ca_file or tls.cert_file)]
+    if tls.client_ca_file is not None:
+        options += ["--cert-file", str(tls.cert_file), "--key-file", str(tls.key_file)]
+    return options
+
+
+def key_options(settings: Settings) -> list[str]:
+    file = settings.auth.api_keys_file
+    keys = list(all_keys(settings.auth.api_keys, file.read_text("utf-8") if file else "").values())
+    return ["--header", KEY + keys[0]] if keys else []
+
+
+def run(directory: Path, ca_file: Path | None, *, once: bool) -> None:
     http, grpc, admin = free_port(8080), free_port(4317), free_port(9090)
     environment = os.environ | {
         "OTLP_SERVER__HOST": "127.0.0.1",
@@ -145,12 +207,12 @@ def run(directory: Path, *, once: bool) -> None:
     }
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         environment["FORCE_COLOR"] = "1"  # what the service prints comes to this terminal through us
+    client = Client(environment, ca_file)
     service = Service(environment)
     try:
         service.wait_until_ready()
         for kind, protocol, texts in SENT:
-            endpoint = f"127.0.0.1:{grpc}" if protocol == "grpc" else f"http://127.0.0.1:{http}"
-            send(environment, kind, protocol, endpoint, len(texts))
+            client.send(kind, protocol, grpc if protocol == "grpc" else http, len(texts))
             service.wait_until_printed(texts)
         total = sum(len(texts) for _, _, texts in SENT)
         print(f"\nAll {total} items that were sent were printed. otlp-service health says:", flush=True)
@@ -158,7 +220,8 @@ def run(directory: Path, *, once: bool) -> None:
             raise DemoError("the service is not ready any more")
         if not once:
             print(
-                f"\nThe service goes on, with OTLP/HTTP on http://127.0.0.1:{http}, OTLP/gRPC on 127.0.0.1:{grpc}"
+                f"\nThe service goes on, with OTLP/HTTP on {'https' if client.secure else 'http'}://{client.host}:{http}"
+                f", OTLP/gRPC on {client.host}:{grpc}"
                 f" and metrics on http://127.0.0.1:{admin}/metrics.\nCtrl-C ends it.",
                 flush=True,
             )
@@ -180,15 +243,17 @@ def stop(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end when everything was shown")
+    parser.add_argument("--ca-file", metavar="FILE", type=Path, help="whom to trust, with OTLP_SERVER__TLS__CERT_FILE")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     # What is configured for something else here must not send the demo's spans elsewhere.
-    for name in [name for name in os.environ if name.startswith(("OTEL_", "OTLP_")) or name == "CONFIG_PATH"]:
-        del os.environ[name]
+    for name in list(os.environ):
+        if (name.startswith(("OTEL_", "OTLP_")) and not name.startswith(HEEDED)) or name == "CONFIG_PATH":
+            del os.environ[name]
     try:
         with tempfile.TemporaryDirectory(prefix="otlp-service-demo-") as directory:
-            run(Path(directory), once=options.once)
+            run(Path(directory), options.ca_file, once=options.once)
     except DemoError as error:
         sys.exit(f"scripts/demo: {error}")
 

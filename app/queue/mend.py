@@ -45,7 +45,7 @@ def mend(directory: Path) -> bool:
     try:
         with Pages(data) as pages:
             found = format_of(pages)
-            if found is not None:
+            if found is not None and _is_number(found):  # else it is part of the damage
                 check_format(directory, found)
             finds = salvage(pages, fresh)
         _give_to_owner_of(data, fresh)
@@ -79,7 +79,7 @@ def check_format(directory: Path, found: str) -> None:
     Raises:
         QueueError: it cannot.
     """
-    if not (found.isascii() and found.isdigit()):
+    if not _is_number(found):
         raise QueueError(
             f"queue.directory: {directory} says that its format is {found[:40]!r}, which is no number; "
             "move its files away, or name another directory"
@@ -89,6 +89,10 @@ def check_format(directory: Path, found: str) -> None:
             f"queue.directory: {directory} holds format {found[:40]}, this version reads up to {FORMAT}; "
             "start the newer version again, or name another directory"
         )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _give_to_owner_of(data: Path, fresh: Path) -> None:

@@ -4,6 +4,7 @@ A key comes as ``Authorization: Bearer KEY`` or ``x-api-key: KEY``, over HTTP as
 hashes, under a secret of this process: what is looked up tells nothing of the keys by the time that it takes.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,8 @@ from app.telemetry.metrics import Metrics
 
 __all__ = ["Doorkeeper", "Holder"]
 
-_BEARER = "bearer "
+_BEARER = "bearer"
+_log = logging.getLogger(__name__)
 
 
 class Allowance:
@@ -124,15 +126,15 @@ class Doorkeeper:
         Raises:
             Unauthenticated: it is missing, or none of ours; never says which part of it is wrong.
         """
-        key = api_key
-        if authorization:
-            if not authorization.lower().startswith(_BEARER):
+        scheme, _, key = authorization.replace("\t", " ").partition(" ")
+        if scheme.lower() != _BEARER:  # what is of another kind may be for somebody on the way
+            key = api_key
+            if scheme and not key:
                 raise Unauthenticated("this kind of Authorization is not known; send Authorization: Bearer KEY")
-            key = authorization[len(_BEARER) :].strip()
-        if not key:
+        if not key.strip():
             raise Unauthenticated("an API key is needed; send Authorization: Bearer KEY or x-api-key: KEY")
         holders = self._fixed if self._file is None else self._file.current()
-        holder = holders.get(self._hash(key))
+        holder = holders.get(self._hash(key.strip()))
         if holder is None:
             raise Unauthenticated("the API key is not known")
         return holder
@@ -141,7 +143,9 @@ class Doorkeeper:
         return blake2b(key.encode("utf-8", "surrogateescape"), key=self._secret, digest_size=32).digest()
 
     def _read(self, content: bytes) -> Mapping[bytes, Holder]:
-        keys = all_keys(self._settings.api_keys, content.decode())
+        keys = all_keys(self._settings.api_keys, content.decode(), self._settings.quotas)
+        for name in sorted(self._settings.quotas.keys() - keys.keys()):
+            _log.warning("auth.quotas: %r names no key; what has no quota may send without bound", name)
         return {self._hash(key): self._holder(name) for name, key in keys.items()}
 
     def _holder(self, name: str) -> Holder:

@@ -3,6 +3,7 @@
 Nothing is kept from whoever is no browser: who may send is for API keys to say.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,6 +16,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _ANY: Final = "*"
 _OTLP: Final = ("accept", "authorization", "content-encoding", "content-type", "traceparent", "tracestate", "x-api-key")
+_NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, -]{1,2048}")
+"""Names of headers: what else a client may ask for is not sent back to it."""
 _REMEMBER: Final = b"7200"  # seconds; no browser remembers an answer for longer
 
 
@@ -46,9 +49,13 @@ class Cors:
     def of_preflight(self, origin: bytes, asked: Iterable[tuple[bytes, bytes]]) -> Headers:
         """Headers of the answer to a question (``OPTIONS``) with the headers `asked`, of an origin that is allowed."""
         wanted = next((value for name, value in asked if name == b"access-control-request-headers"), b"")
+        as_asked = self._any_header and _NAMES.fullmatch(wanted)
         return [
             *self.of_answer(origin),
             (b"access-control-allow-methods", b"POST"),
-            (b"access-control-allow-headers", wanted if self._any_header and wanted else self._headers),
+            (
+                b"access-control-allow-headers",
+                wanted if as_asked else self._headers,
+            ),
             (b"access-control-max-age", _REMEMBER),
         ]

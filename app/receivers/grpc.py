@@ -61,6 +61,7 @@ class GrpcReceiver:
         consumer: Consumer,
         metrics: Metrics,
         health: Probes,
+        *,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
         doorkeeper: Doorkeeper | None = None,

@@ -113,6 +113,7 @@ class Handler:
             await self._consumer.consume(request)
             return
         taken = 0
+        holder.check()  # once more: others of this holder may have come in at the same time
         holder.spend(request.items, len(request.body))
         try:
             await self._consumer.consume(request)

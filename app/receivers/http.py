@@ -41,6 +41,7 @@ class HttpReceiver:
         consumer: Consumer,
         metrics: Metrics,
         health: Probes,
+        *,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
         doorkeeper: Doorkeeper | None = None,

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app.receivers.http_bounds import Bounds, State
 from app.receivers.http_connection import Connection
+from app.receivers.http_tls import TlsDoor
 
 __all__ = ["HttpServer", "bind", "bind_error"]
 
@@ -57,7 +58,7 @@ class HttpServer(uvicorn.Server):
         self._bounds = bounds
         self._tls = tls
         self._socket: socket.socket | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.port = port
         """The port that is bound, once it is."""
 
@@ -67,40 +68,44 @@ class HttpServer(uvicorn.Server):
             self.port = self._socket.getsockname()[1]
             self.server_state = State(self._bounds)
             await self.on_tick(0)  # the Date header
-            self.servers = [await self._listen(self._socket)]
-            self._sweeper = asyncio.create_task(self._sweep(), name=f"sweeper of {self._address[2]}")
+            self.servers = []
+            self._tasks = [asyncio.create_task(self._sweep(), name=f"sweeper of {self._address[2]}")]
+            await self._listen(self._socket)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._socket is None or self._sweeper is None:
+        if self._socket is None:
             return
         for server in self.servers:
             server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._tasks = []
         self._socket.close()
         self._socket = None
-        self._sweeper.cancel()
-        await asyncio.wait([self._sweeper])
-        self._sweeper = None
         await self._end_connections()
         for server in self.servers:
             await server.wait_closed()
 
-    async def _listen(self, listener: socket.socket) -> asyncio.Server:
-        """Do what uvicorn's `startup` does, with a bound on the handshake."""
+    async def _listen(self, listener: socket.socket) -> None:
+        """Do what uvicorn's `startup` does."""
         config, state = self.config, self.server_state
 
         def protocol() -> Connection:
             return Connection(config=config, server_state=state, app_state={})
 
-        handshake = None if self._tls is None else self._bounds.header_timeout
-        return await asyncio.get_running_loop().create_server(
-            protocol, sock=listener, ssl=self._tls, ssl_handshake_timeout=handshake, backlog=_BACKLOG
-        )
+        if self._tls is None:
+            loop = asyncio.get_running_loop()
+            self.servers = [await loop.create_server(protocol, sock=listener, backlog=_BACKLOG)]
+        else:
+            door = TlsDoor(listener, protocol, state, self._tls)
+            self._tasks.append(asyncio.create_task(door.accept(), name=f"TLS of {self._address[2]}"))
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What runs for as long as the server does."""
-        return [self._sweeper] if self._sweeper else []
+        return self._tasks
 
     def begin_closing(self) -> None:
         """From now on let every answer be the last of its connection; go on listening."""

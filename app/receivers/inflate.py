@@ -87,6 +87,8 @@ def _gzip(body: bytes) -> Iterator[bytes]:
     while end < len(body) or not body:
         if end and body[end : end + 2] != b"\x1f\x8b":
             raise InvalidData(f"the gzip body goes on after its end at byte {end}")
+        if body[end + 3 : end + 4] > b"\x1f":  # must be an error (RFC 1952, 2.3.1.2), and isal reads on
+            raise InvalidData(f"the gzip body is broken near byte {end + 3}: reserved flags are set")
         end = yield from _stream(body, end, "gzip", isal_zlib.MAX_WBITS + 16)
 
 

@@ -66,7 +66,7 @@ class Plan:
         if depth > DEPTH:
             raise Unfit(TOO_DEEP)
         if len(value) > 1 and (self._oneofs or len(dict(value)) < len(value)):
-            self.check(value)
+            self.check(tuple(pair for pair in value if pair[0] in self.fields))
         fields = self.fields
         for key, inner in value:
             if key in fields and inner is not None:
@@ -85,7 +85,7 @@ class Plan:
                     raise refused from error
 
     def check(self, pairs: tuple[tuple[str, Any], ...]) -> None:
-        """Refuse keys that are there twice, and members of a oneof beside each other."""
+        """Refuse keys that are there twice, and members of a oneof beside each other; `pairs` are of known keys."""
         if len(dict(pairs)) < len(pairs):
             [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
             raise twice(key)

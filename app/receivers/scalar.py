@@ -15,6 +15,7 @@ _SPECIAL: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": f
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _DIGITS: Final = 40  # and a sign; more are out of range for every field
 _SHOWN: Final = 40  # characters of a value in a message
+_PATH: Final = 400  # characters of a field's path in a message
 
 
 class Unfit(Exception):
@@ -26,7 +27,10 @@ class Unfit(Exception):
         self.path: list[str] = []
 
     def __str__(self) -> str:
-        return f"{''.join(reversed(self.path)).removeprefix('.') or 'the request'}: {self.what}"
+        path = "".join(reversed(self.path)).removeprefix(".")
+        if len(path) > _PATH:  # of what nests deep; what is wrong has to be told in any case
+            path = f"{path[: _PATH // 2]}…{path[-_PATH // 2 :]}"
+        return f"{path or 'the request'}: {self.what}"
 
 
 def show(value: Any) -> str:

@@ -1,7 +1,7 @@
 """TLS of both receivers, with what its files hold when a client connects.
 
-A context cannot forget an authority that it was told to trust, so a new one is made of new files, and takes a
-connection over from the old one in the middle of its handshake, when the client has said hello.
+A context can forget neither an authority that it was told to trust nor a session that it let begin, so a new one is
+made of new files, and each connection begins with the one of the day.
 """
 
 import ssl
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 import grpc
 from cryptography import x509
@@ -52,9 +53,8 @@ class ServerTls:
         )
         self._lock = threading.Lock()
         """gRPC asks in threads of its own."""
-        self.context = self._current().context
-        """For HTTP: one context for all times, which hands each connection to the one of the day."""
-        self.context.sni_callback = self._hand_over
+        self.context: ssl.SSLContext = _OfTheDay(lambda: self._current().context)
+        """For HTTP: one for all times."""
 
     @property
     def expires(self) -> float:
@@ -69,9 +69,6 @@ class ServerTls:
             require_client_authentication=self._settings.client_ca_file is not None,
         )
 
-    def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = self._current().context
-
     def _current(self) -> _Files:
         with self._lock:
             return self._files.current()
@@ -81,3 +78,20 @@ class ServerTls:
         configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
         expires = x509.load_pem_x509_certificates(certificate)[0].not_valid_after_utc.timestamp()
         return _Files(context, configuration, expires)
+
+
+class _OfTheDay(ssl.SSLContext):
+    """Begins each connection with the context that `current` returns then; a context of its own it is only by name."""
+
+    _current: Callable[[], ssl.SSLContext]
+
+    def __new__(cls, current: Callable[[], ssl.SSLContext]) -> Self:
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        context._current = current
+        return context
+
+    def __init__(self, _current: Callable[[], ssl.SSLContext]) -> None:
+        super().__init__()
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        return self._current().wrap_bio(*arguments, **named)

@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["all_keys", "parse_keys", "read_list"]
+__all__ = ["QUOTA_OF_A_KEY", "all_keys", "parse_keys", "read_list"]
+
+QUOTA_OF_A_KEY = "a key itself stands where its name is wanted; write the name, which is key1 for a first key without"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -29,34 +31,39 @@ def read_list(value: object) -> object:
     return parsed
 
 
-def parse_keys(entries: Iterable[str], *, where: str = "entry") -> dict[str, str]:
-    """Keys by name. One without a name is called by its place: ``key1`` and so on.
+def parse_keys(entries: Iterable[str], *, lines: Iterable[tuple[int, str]] = ()) -> dict[str, str]:
+    """Keys by name, of entries and of numbered lines. One without a name is called by its place: ``key1`` and so on.
 
     Raises:
         ValueError: an entry is not a key, or a name or a key is there twice; the message never holds a key.
     """
     keys: dict[str, str] = {}
-    for number, entry in enumerate(entries, start=1):
+    placed = [(f"entry {number}", entry) for number, entry in enumerate(entries, start=1)]
+    placed += [(f"line {number}", line) for number, line in lines]
+    for number, (where, entry) in enumerate(placed, start=1):
         name, colon, key = entry.strip().partition(":")
         if not colon:
             name, key = f"key{number}", name
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{where} {number}: its name is not one; use letters, digits, dots, hyphens: name:key")
+            raise ValueError(f"{where}: its name is not one; use letters, digits, dots, hyphens: name:key")
         if not _KEY.fullmatch(key):
-            raise ValueError(f"{where} {number}: its key is empty or has characters that no header may; write name:key")
+            raise ValueError(f"{where}: its key is empty or has characters that no header may; write name:key")
         if name in keys:
-            raise ValueError(f"{where} {number}: the name {name!r} is there already; give each key its own")
+            raise ValueError(f"{where}: the name {name!r} is there already; give each key its own")
         if key in keys.values():
-            raise ValueError(f"{where} {number}: its key is there already, under another name; keep one")
+            raise ValueError(f"{where}: its key is there already, under another name; keep one")
         keys[name] = key
     return keys
 
 
-def all_keys(entries: Sequence[str], text: str) -> dict[str, str]:
+def all_keys(entries: Sequence[str], text: str, quotas: Collection[str] = ()) -> dict[str, str]:
     """The keys of the configuration and those of a file's lines, of which empty ones and comments (#) are left out.
 
     Raises:
-        ValueError: as for `parse_keys`.
+        ValueError: as for `parse_keys`, or one of the names in `quotas` is a key.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    return parse_keys([*entries, *(line for line in lines if line and not line.startswith("#"))], where="key")
+    lines = enumerate(map(str.strip, text.removeprefix("\ufeff").split("\n")), start=1)
+    keys = parse_keys(entries, lines=[(number, line) for number, line in lines if line and not line.startswith("#")])
+    if any(name not in keys and name in keys.values() for name in quotas):
+        raise ValueError(f"auth.quotas: {QUOTA_OF_A_KEY}")
+    return keys

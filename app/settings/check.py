@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from app.core.request import Signal
-from app.settings.api_keys import parse_keys
+from app.settings.api_keys import QUOTA_OF_A_KEY, parse_keys
 from app.settings.endpoint import endpoint_problem, mask_url
 from app.settings.model import (
     DISK_RESERVE,
@@ -98,8 +98,11 @@ def _pair(section: str, tls: ServerTlsSettings | TlsSettings) -> Iterator[Confli
 
 
 def _quotas(auth: AuthSettings) -> Iterator[Conflict]:
-    if auth.api_keys_file is None:  # which may get the names yet
-        for name in auth.quotas.keys() - parse_keys(auth.api_keys).keys():
+    keys = parse_keys(auth.api_keys)
+    for name in sorted(auth.quotas.keys() - keys.keys()):
+        if name in keys.values():
+            yield Conflict(("auth.quotas", "auth.api_keys"), QUOTA_OF_A_KEY)
+        elif auth.api_keys_file is None:  # which may get the names yet
             yield Conflict(("auth.quotas", "auth.api_keys"), f"{name!r} names no key of auth.api_keys; write its name")
 
 

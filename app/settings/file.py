@@ -1,5 +1,6 @@
 """The configuration file: YAML, read as text that knows its line, so that every source is judged alike."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,8 @@ __all__ = ["read_file"]
 
 _NULL = "tag:yaml.org,2002:null"
 _STANDARD = "tag:yaml.org,2002:"
+_QUOTED = re.compile(r"'[^<'].+'|\"[^<\"].+\"")
+"""What a message of YAML's quotes: it may be a secret that begins with an asterisk. YAML's own words are '<so>'."""
 
 
 def read_file(path: Path) -> tuple[dict[str, Value], list[str]]:
@@ -33,7 +36,8 @@ def read_text(text: str, name: str) -> tuple[dict[str, Value], list[str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        return {}, [f"{place}: not YAML: {error.problem or error.context}"]
+        problem = _QUOTED.sub("'…'", error.problem or error.context or "it has a mistake")
+        return {}, [f"{place}: not YAML: {problem}"]
     except yaml.YAMLError as error:
         return {}, [f"{name}: not YAML: {str(error).splitlines()[0]}"]
     reader = _Reader(name)
@@ -85,7 +89,7 @@ class _Reader:
         elif key not in KEYS:
             self._problem(unknown(key), key_node)
         elif not node.tag.startswith(_STANDARD):
-            self._problem(f"{key}: the tag {node.tag} is not known; write a plain value", node)
+            self._tagged(key, node)
         elif isinstance(node, ScalarNode):
             raw = None if _is_null(node) else node.value
             if raw is None and (KEYS[key].is_map or KEYS[key].is_list):
@@ -119,6 +123,8 @@ class _Reader:
         for name_node, value_node in node.value:
             if not isinstance(name_node, ScalarNode) or not isinstance(value_node, ScalarNode) or _is_null(value_node):
                 self._problem(f"{key}: takes {takes}; write name: value", name_node)
+            elif not value_node.tag.startswith(_STANDARD):
+                self._tagged(key, value_node)
             elif name_node.value in entries:
                 self._problem(f"{key}: {name_node.value!r} is there already; keep one", name_node)
             else:
@@ -128,11 +134,19 @@ class _Reader:
     def _list(self, key: str, key_node: ScalarNode, node: SequenceNode) -> None:
         entries: list[str] = []
         for item in node.value:
-            if not isinstance(item, ScalarNode) or _is_null(item):
-                self._problem(f"{key}: takes {_takes(KEYS[key])}; write - text", item)
+            if not item.tag.startswith(_STANDARD):
+                self._tagged(key, item)
+            elif not isinstance(item, ScalarNode) or _is_null(item):
+                self._problem(f"{key}: takes {_takes(KEYS[key])}; write - 'text'", item)
             else:
                 entries.append(item.value)
         self.values[key] = Value(entries, self._place(key_node))
+
+    def _tagged(self, key: str, node: Node) -> None:
+        """Complain of a tag. It may be a secret that begins with an exclamation mark, and is not told then."""
+        secret = key in KEYS and not KEYS[key].info.repr
+        tag, remedy = ("tag", ", in quotes where it begins with !") if secret else (f"tag {node.tag}", "")
+        self._problem(f"{key}: the {tag} is not known; write a plain value{remedy}", node)
 
     def _place(self, node: Node) -> str:
         return f"{self._name}:{node.start_mark.line + 1}"

@@ -97,7 +97,7 @@ def check_files(loaded: Loaded) -> None:
         "exporter.tls.key_file": exporter.tls.key_file,
     }
     contents: dict[str, tuple[str, Callable[[str], object]]] = {
-        "auth.api_keys_file": ("API keys", lambda text: all_keys(auth.api_keys, text)),
+        "auth.api_keys_file": ("API keys", lambda text: all_keys(auth.api_keys, text, auth.quotas)),
         "exporter.headers_file": (
             "headers",
             lambda text: parse_headers_file(text, grpc=exporter.protocol == "grpc"),
@@ -198,6 +198,7 @@ def _whole(bound: float) -> str:
     return str(bound).removesuffix(".0")
 
 
+_MAP_OF_MAPS = 'it is not a map of names to maps; write {"name": {"items_per_second": 1000}}'
 _EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "int_parsing": lambda given, _: f"{given!r} is not a whole number; write one such as 8080",
     "float_parsing": lambda given, _: f"{given!r} is not a number; write one such as 1.5",
@@ -207,6 +208,8 @@ _EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda given, context: f"{given!r} is too small; it must be at least {_whole(context['ge'])}",
     "less_than_equal": lambda given, context: f"{given!r} is too large; it must be at most {_whole(context['le'])}",
     "string_pattern_mismatch": lambda given, _: f"{given!r} is not a path; write one such as /metrics",
+    "dict_type": lambda *_: _MAP_OF_MAPS,
+    "model_type": lambda *_: _MAP_OF_MAPS,
     "extra_forbidden": lambda *_: "unknown; write items_per_second, bytes_per_second or burst",
     "string_too_short": lambda *_: "is empty; write a value, or leave the key out",
 }

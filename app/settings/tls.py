@@ -24,7 +24,7 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
 def server_context(settings: ServerTlsSettings) -> ssl.SSLContext:
     """For HTTP; with `client_ca_file` a client has to show a certificate.
 
-    No session is resumed: whether a client is vouched for is looked at each time, by the authorities of the day.
+    No session is resumed that began with another context: its client was vouched for by the authorities of that one.
 
     Raises:
         ValueError: as `client_context`.

@@ -12,7 +12,10 @@ __all__ = ["Watched"]
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0
 
+_TRIES = 5
+
 T = TypeVar("T")
+_Status = list[tuple[int, ...]]
 
 
 class Watched(Generic[T]):
@@ -42,8 +45,7 @@ class Watched(Generic[T]):
         self._reloaded = reloaded
         self._looked = monotonic()
         self._failure = ""
-        self._seen = self._status()
-        self._value = self._read()
+        self._seen, self._value = self._read()
 
     def current(self) -> T:
         """The value for what happens now."""
@@ -54,11 +56,9 @@ class Watched(Generic[T]):
 
     def _look(self) -> None:
         try:
-            # What changes while it is read has another status than the one noted here, and so is read again.
-            seen = self._status()
-            changed = seen != self._seen
+            changed = self._status() != self._seen
             if changed:
-                self._value = self._read()
+                self._seen, self._value = self._read()
         except (OSError, ValueError) as error:
             names = ", ".join(repr(str(path)) for path in self._paths)
             failure = f"{self._key}: {names} cannot be read again, what it held stays in force: {error}"
@@ -69,12 +69,24 @@ class Watched(Generic[T]):
         else:
             self._failure = ""
             if changed:
-                self._seen = seen
                 self._reloaded(True)
 
-    def _read(self) -> T:
-        return self._parse(*(path.read_bytes() for path in self._paths))
+    def _read(self) -> tuple[_Status, T]:
+        """What the files hold, with their status. They are read once more where a link was moved meanwhile: some would
+        be of one directory, some of another.
+        """
+        for _ in range(_TRIES):
+            seen = self._status()
+            try:
+                value = self._parse(*(path.read_bytes() for path in self._paths))
+            except (OSError, ValueError):
+                if self._status() == seen:
+                    raise
+            else:
+                if self._status() == seen:
+                    return seen, value
+        raise ValueError("they change while they are read; write them elsewhere and move them here")
 
-    def _status(self) -> list[tuple[int, ...]]:
+    def _status(self) -> _Status:
         statuses = (os.stat(path) for path in self._paths)  # noqa: PTH116 - the one call, without a Path's detour
-        return [(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size) for status in statuses]
+        return [(of.st_dev, of.st_ino, of.st_mtime_ns, of.st_ctime_ns, of.st_size) for of in statuses]

@@ -45,6 +45,12 @@ def configure(level: str, form: Literal["json", "text"], stream: TextIO = sys.st
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, level_number(level)))
     logging.getLogger("app").setLevel(level_number(level))
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_metadata)
+
+
+def _tells_no_metadata(record: logging.LogRecord) -> bool:
+    """Drop what gRPC logs, with a traceback, of each text of a client that is no UTF-8: it may be a key with a typo."""
+    return not str(record.msg).startswith("Invalid encoding on ")
 
 
 def level_number(level: str) -> int:

@@ -16,9 +16,16 @@ from tests.support.payload import JSON_SPAN
 from tests.support.sink import Sink
 
 JSON = {"content-type": "application/json"}
-ORIGINS = ["https://app.example", "https://*.shop.example", "http://localhost:*"]
-WELCOME = ["https://app.example", "https://a.b.shop.example", "http://localhost:3000", "HTTPS://APP.example"]
+ORIGINS = ["https://app.example", "https://*.shop.example", "http://localhost:*", "https://port.example:443"]
+WELCOME = [
+    "https://app.example",
+    "https://a.b.shop.example",
+    "http://localhost:3000",
+    "HTTPS://APP.example",
+    "https://port.example",
+]
 STRANGERS = ["https://app.example.evil", "http://app.example", "https://xapp.example", "https://shop.example", "null"]
+STRANGERS += ["https://appxexample", "https://evil.example/.shop.example", "http://localhost:1@evil.example", "*"]
 OTLP = "accept, authorization, content-encoding, content-type, traceparent, tracestate, x-api-key"
 
 
@@ -101,11 +108,13 @@ async def test_who_is_no_page_is_told_nothing(client: aiohttp.ClientSession) -> 
 
 @pytest.mark.parametrize("cors", [{"allowed_origins": ["*"], "allowed_headers": ["*"]}])
 async def test_any_site_and_any_header_may_be_allowed(client: aiohttp.ClientSession) -> None:
+    asked = "access-control-request-headers"
     status, headers = await preflight(client, "https://anything.example")
     assert (status, headers["access-control-allow-origin"]) == (204, "https://anything.example")
     assert headers["access-control-allow-headers"] == "content-type,x-other"
-    async with client.options("/v1/traces", headers={"origin": "https://anything.example"}) as reply:
-        assert reply.headers["access-control-allow-headers"].startswith(OTLP)
+    for wanted in ({}, {asked: "x\xff"}, {asked: "<script>"}, {asked: "x" * 5000}):
+        async with client.options("/v1/traces", headers={"origin": "https://anything.example", **wanted}) as reply:
+            assert reply.headers["access-control-allow-headers"].startswith(OTLP)
 
 
 @pytest.mark.parametrize("cors", [{}])

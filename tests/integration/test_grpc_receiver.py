@@ -185,7 +185,10 @@ async def test_what_passed_this_instance_before_is_refused_for_good(
 ) -> None:
     instance, other = Instance(), Instance()
     settings = ServerSettings(host="127.0.0.1", grpc_port=0)
-    async with GrpcReceiver(settings, sink, metrics, health, instance) as receiver, connected(receiver) as channel:
+    async with (
+        GrpcReceiver(settings, sink, metrics, health, instance=instance) as receiver,
+        connected(receiver) as channel,
+    ):
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
         assert await call(spans(), timeout=PATIENCE, metadata=((HEADER, other.names(Signal.TRACES)),)) == b""
         with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -1,9 +1,12 @@
 """TLS of both receivers over real sockets: who is let in, and what becomes of it when the files change."""
 
 import asyncio
+import errno
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -15,12 +18,15 @@ from app.core.request import Signal
 from app.health import Health
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
+from app.receivers.http_bounds import Bounds, State
+from app.receivers.http_tls import TlsDoor
 from app.receivers.tls import ServerTls
 from app.settings import ServerSettings, ServerTlsSettings
 from app.telemetry.metrics import Metrics
 from tests.support.certificates import Certificates
 from tests.support.patience import PATIENCE
 from tests.support.payload import spans
+from tests.support.process import until
 from tests.support.sink import Sink
 
 HEAD = (
@@ -276,3 +282,109 @@ def test_a_certificate_tells_when_it_ends(tmp_path: Path) -> None:
     files = ServerTlsSettings(cert_file=certificates.server_cert_file, key_file=certificates.server_key_file)
     described = ssl._ssl._test_decode_cert(str(certificates.server_cert_file))  # type: ignore[attr-defined]
     assert ServerTls(files, Metrics("0")).expires == ssl.cert_time_to_seconds(described["notAfter"])
+
+
+async def test_no_session_that_an_authority_of_the_past_let_begin_is_resumed(make_doors: Make) -> None:
+    doors = await make_doors(mutual=True)
+    ours = doors.certificates
+    context = context_of(ours, ours)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose servers remember sessions by themselves
+    session: ssl.SSLSession | None = None
+
+    def post() -> tuple[str, bool | None]:
+        nonlocal session
+        with socket.create_connection(("127.0.0.1", doors.http_port), PATIENCE) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname="localhost", session=session) as secure:
+                    session = secure.session
+                    secure.sendall(HEAD % len(spans(1)) + spans(1))
+                    return secure.recv(100).decode().partition("\r\n")[0], secure.session_reused
+            except (ssl.SSLError, ConnectionError):
+                return "", None
+
+    assert (await asyncio.to_thread(post))[0] == OK
+    doors.trust(doors.authority("new"))
+    assert (await asyncio.to_thread(post))[0] == ""
+    assert doors.sink.items(Signal.TRACES) == 1
+
+
+async def test_those_who_connect_and_stay_silent_are_counted_too(make_doors: Make) -> None:
+    doors = await make_doors(max_connections=1, header_timeout=3600)
+    for port, bound in ((doors.http_port, 1 + 16), (doors.grpc_port, 1)):
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        ends = [asyncio.create_task(ended(reader)) for reader, _ in clients]
+        async with asyncio.timeout(PATIENCE):
+            while sum(end.done() for end in ends) < len(clients) - bound:
+                await asyncio.wait([end for end in ends if not end.done()], return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        for _, writer in clients:
+            writer.close()
+
+    async def room_again() -> bool:
+        return await doors.https(doors.certificates) == OK
+
+    await until(room_again, "those who left make room")
+
+
+async def ended(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        await reader.read()
+
+
+async def test_handshakes_that_fail_are_not_worth_a_line(make_doors: Make, caplog: pytest.LogCaptureFixture) -> None:
+    doors = await make_doors()
+    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(500), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(99)):
+        for leaves in (False, True):
+            reader, writer = await asyncio.open_connection("127.0.0.1", doors.http_port)
+            writer.write(data)
+            if leaves:
+                await writer.drain()
+                writer.transport.abort()
+            else:
+                writer.write_eof()
+                async with asyncio.timeout(PATIENCE):
+                    await ended(reader)
+                writer.close()
+    assert await doors.https(doors.certificates) == OK
+    assert not caplog.messages
+
+
+async def test_what_cannot_be_accepted_is_accepted_later_and_handshakes_end_with_the_door(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [ConnectionAbortedError(), OSError(errno.EMFILE, "Too many open files")]
+
+    class Faulty(socket.socket):
+        """A listener with errors that come and go."""
+
+        def accept(self) -> tuple[socket.socket, object]:
+            if errors:
+                raise errors.pop(0)
+            return super().accept()
+
+    certificates = Certificates(tmp_path)
+    made = asyncio.Event()
+
+    class Client(asyncio.Protocol):
+        def connection_made(self, _: asyncio.BaseTransport) -> None:
+            made.set()
+
+    with Faulty() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        state = State(Bounds(1, PATIENCE, PATIENCE, PATIENCE))
+        door = TlsDoor(listener, Client, state, certificates.server_context(mutual=False))
+        accepting = asyncio.create_task(door.accept())
+        async with asyncio.timeout(PATIENCE):
+            silent, silence = await asyncio.open_connection(*listener.getsockname())
+            _, writer = await asyncio.open_connection(
+                *listener.getsockname(), ssl=context_of(certificates), server_hostname="localhost"
+            )
+            await made.wait()
+            writer.close()
+            accepting.cancel()
+            await asyncio.wait([accepting])
+            await ended(silent)
+        silence.close()
+    assert caplog.messages == ["cannot accept a connection, for now: [Errno 24] Too many open files"]

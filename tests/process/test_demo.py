@@ -3,23 +3,28 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
+from tests.support.certificates import Certificates
 from tests.support.process import Process
 
 ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def demo(directory: Path, *arguments: str) -> Iterator[Process]:
+def demo(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
     temporary = directory / "tmp"
     temporary.mkdir()
     command = (sys.executable, "-m", "scripts.demo", *arguments)
-    process = Process(command, directory, os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)})
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTLP_")}
+    process = Process(
+        command, directory, inherited | {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)} | dict(environment or {})
+    )
     process.spawn()
     try:
         yield process
@@ -71,3 +76,52 @@ async def test_the_demo_ends_when_it_is_told_to_and_leaves_nothing_behind(
         assert await process.wait() == 0, process.log
         assert not processes_of(tmp_path)
     assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("trusts", ["the certificate itself", "an authority"])
+async def test_the_demo_has_the_tls_and_the_keys_of_the_environment_and_shows_no_key(
+    tmp_path: Path, trusts: str
+) -> None:
+    certificates = Certificates(tmp_path)
+    environment = {
+        "OTLP_SERVER__TLS__CERT_FILE": str(certificates.server_cert_file),
+        "OTLP_SERVER__TLS__KEY_FILE": str(certificates.server_key_file),
+        "OTLP_SERVER__TLS__CLIENT_CA_FILE": str(certificates.ca_file),
+        "OTLP_AUTH__API_KEYS": "web:hush-hush-hush-hush",
+    }
+    arguments = ["--once"]
+    if trusts == "an authority":
+        arguments += ["--ca-file", str(certificates.ca_file)]
+    else:  # who signed it is in the file
+        chain = certificates.server_cert_file.read_bytes() + certificates.ca_file.read_bytes()
+        certificates.server_cert_file.write_bytes(chain)
+    with demo(tmp_path, *arguments, environment=environment) as process:
+        assert await process.wait(60) == 0, process.output + process.log
+    assert "--endpoint https://127.0.0.1:" in process.output
+    assert "--header x-api-key=****" in process.output
+    assert "All 29 items that were sent were printed." in process.output
+    assert "hush" not in process.output + process.log
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({"OTLP_SERVER__TLS__CERT_FILE": "none.pem"}, "server.tls.cert_file: 'none.pem' needs its key"),
+        ({"OTLP_AUTH__API_KEYS": "a b"}, "auth.api_keys: entry 1: its key is empty or has characters"),
+    ],
+)
+async def test_the_demo_says_what_is_wrong_with_the_environment(
+    tmp_path: Path, environment: dict[str, str], problem: str
+) -> None:
+    with demo(tmp_path, "--once", environment=environment) as process:
+        assert await process.wait() == 1
+    assert process.log.startswith(f"scripts/demo: {problem}")
+
+
+async def test_the_demo_says_that_nobody_here_would_trust_a_certificate_for_elsewhere(tmp_path: Path) -> None:
+    elsewhere = trustme.CA().issue_cert("otlp.example")
+    elsewhere.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
+    files = {f"OTLP_SERVER__TLS__{name}_FILE": str(tmp_path / "pem") for name in ("CERT", "KEY")}
+    with demo(tmp_path, "--once", environment=files) as process:
+        assert await process.wait() == 1
+    assert "is neither for localhost nor for 127.0.0.1" in process.log

@@ -1,7 +1,9 @@
 """A service with mutual TLS, as its users have it."""
 
 import asyncio
+import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -12,6 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from tests.support.backend import Backend
 from tests.support.certificates import Certificates
+from tests.support.patience import PATIENCE
 from tests.support.sdk import finished_span
 from tests.support.service import COMMAND, Service
 
@@ -61,3 +64,21 @@ async def test_sdks_send_probes_are_answered_and_the_certificate_tells_its_end(
             assert scrape.total("otlp_receiver_requests_total", code="OK") == 2
             ends = scrape.total("otlp_tls_certificate_expiry_timestamp_seconds", file="server.tls.cert_file")
             assert ends > time.time()
+
+
+async def test_handshakes_that_fail_are_not_in_the_log(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    files = {"cert_file": str(certificates.server_cert_file), "key_file": str(certificates.server_key_file)}
+    service = Service(tmp_path, {"exporter": {"protocol": "console"}})
+    service.configure({"server": service.settings["server"] | {"tls": files}})
+    async with service:
+        for number in (service.port, service.grpc_port):
+            for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(99)):
+                reader, writer = await asyncio.open_connection("127.0.0.1", number)
+                writer.write(data)
+                async with asyncio.timeout(PATIENCE):
+                    with suppress(ConnectionError):
+                        await reader.read()
+                writer.close()
+    lines = [json.loads(line) for line in service.log.splitlines()]  # what gRPC says by itself is no JSON
+    assert {line["level"] for line in lines if "exception" in line or line["logger"] == "asyncio"} == set()

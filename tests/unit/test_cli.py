@@ -133,6 +133,14 @@ def test_wrong_usage_is_two(arguments: list[str], capsys: Output) -> None:
     assert capsys.readouterr().err.startswith("usage: otlp-service ")
 
 
+def test_what_is_set_without_an_equals_sign_is_not_shown(capsys: Output) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--set", "auth.api_keys:web:hush"])
+    shown = capsys.readouterr().err
+    assert "argument --set: it is not SECTION.KEY=VALUE; write queue.wait=2s" in shown
+    assert "hush" not in shown
+
+
 def test_check_says_that_there_are_no_mistakes(tmp_path: Path, capsys: Output) -> None:
     path = config(tmp_path, "queue: {directory: /srv/queue, max_bytes: 32MiB}")
     assert main(["config", "check", "--config", path]) == 0

@@ -326,6 +326,17 @@ def test_a_damaged_file_of_a_newer_version_is_left_to_that_version(directory: Pa
     assert not set_aside(directory)
 
 
+def test_a_format_that_cannot_be_read_is_part_of_the_damage(directory: Path) -> None:
+    store, _ = open_again(directory)
+    with store._env.begin(write=True) as transaction:
+        transaction.put(b"format", b"\xff", db=store._env.open_db(b"about", transaction))
+    store.close()
+    zero(directory, pages_of(directory, LOGS, LEAF)[0])
+    store, _ = open_again(directory)
+    assert kept(store) == WAITING
+    store.close()
+
+
 # Trouble on the way.
 
 

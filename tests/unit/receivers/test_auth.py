@@ -43,7 +43,14 @@ def test_without_keys_nobody_is_asked(clock: HandClock, metrics: Metrics) -> Non
 
 @pytest.mark.parametrize(
     ("authorization", "api_key"),
-    [("Bearer sesame", ""), ("bearer  sesame ", ""), ("", "sesame"), ("Bearer sesame", "wrong")],
+    [
+        ("Bearer sesame", ""),
+        ("bearer  sesame ", ""),
+        ("", "sesame"),
+        ("Bearer sesame", "wrong"),
+        ("Basic x", "sesame"),
+        ("BEARER\tsesame", ""),
+    ],
 )
 def test_a_key_names_its_holder(clock: HandClock, metrics: Metrics, authorization: str, api_key: str) -> None:
     keeper = make(clock, metrics, api_keys=["web:sesame", "other"])
@@ -56,6 +63,8 @@ def test_a_key_names_its_holder(clock: HandClock, metrics: Metrics, authorizatio
     [
         ("", "", "an API key is needed; send Authorization: Bearer KEY or x-api-key: KEY"),
         ("Bearer ", "", "an API key is needed"),
+        ("Bearer", "sesame", "an API key is needed"),
+        ("Basic", "wrong", "the API key is not known"),
         ("Basic c2VzYW1l", "", "this kind of Authorization is not known; send Authorization: Bearer KEY"),
         ("Bearer wrong", "sesame", "the API key is not known"),
         ("", "sesam", "the API key is not known"),
@@ -98,7 +107,7 @@ def test_keys_of_a_file_are_read_again_and_a_bad_file_changes_nothing(
     clock.seconds += 1
     assert keeper.holder("", "the-next") is first
     assert "auth.api_keys_file: " in caplog.text
-    assert "what it held stays in force: key 2: its key is empty or has characters that no header may" in caplog.text
+    assert "what it held stays in force: line 1: its key is empty or has characters that no header may" in caplog.text
     assert (reloads("success"), reloads("failure")) == (1, 1)
 
 
@@ -167,3 +176,11 @@ def test_items_are_counted_by_the_name_of_the_key(clock: HandClock, metrics: Met
     make(clock, metrics, api_keys=["web:sesame"]).holder("", "sesame").sent(TRACES, 5)
     labels = {"key": "web", "signal": "traces"}
     assert metrics.registry.get_sample_value("otlp_auth_items_total", labels) == 5
+
+
+def test_a_quota_that_is_nobodys_is_told_of_whenever_the_file_is_read(
+    clock: HandClock, metrics: Metrics, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "keys").write_text("web:one")
+    make(clock, metrics, api_keys_file=tmp_path / "keys", quotas={"wbe": {"items_per_second": 1}, "web": {}})
+    assert caplog.messages == ["auth.quotas: 'wbe' names no key; what has no quota may send without bound"]

@@ -11,8 +11,10 @@ from app.core.errors import InvalidData, PartlyRejected, Retryable
 from app.core.instance import Instance
 from app.core.request import ExportRequest, Signal
 from app.receivers.answers import TAKEN
+from app.receivers.auth import Doorkeeper
 from app.receivers.handler import Handler
 from app.receivers.meter import Meter
+from app.settings import AuthSettings
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock
 from tests.support.payload import spans
@@ -205,3 +207,15 @@ async def test_a_request_that_is_cancelled_is_no_answer(handler: Handler, sink: 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_who_comes_in_many_times_at_once_overdraws_a_quota_once(
+    sink: Sink, metrics: Metrics, clock: FakeClock
+) -> None:
+    auth = {"api_keys": ["web:sesame"], "quotas": {"web": {"items_per_second": 1, "burst": "1s"}}}
+    keeper = Doorkeeper(AuthSettings.model_validate(auth), metrics, clock.monotonic)
+    handler = Handler(sink, Meter(metrics, "grpc"), clock.monotonic, doorkeeper=keeper)
+    holders = [handler.admit("", "sesame") for _ in range(3)]
+    answers = [await handler.take(Signal.TRACES, spans(5), holder=holder) for holder in holders]
+    assert [answer.status for answer in answers] == [200, 429, 429]
+    assert (sink.items(Signal.TRACES), refused(metrics, "quota")) == (5, 10)

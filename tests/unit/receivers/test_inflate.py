@@ -121,6 +121,15 @@ def test_a_broken_head_is_refused() -> None:
         inflate(broken, "zstd", MIB)
 
 
+def test_flags_of_gzip_that_are_reserved_are_refused_in_every_member() -> None:
+    member = gzip.compress(b"data")
+    odd = member[:3] + b"\x40" + member[4:]
+    with pytest.raises(InvalidData, match="near byte 3: reserved flags are set"):
+        inflate(odd, "gzip", MIB)
+    with pytest.raises(InvalidData, match=f"near byte {len(member) + 3}: reserved flags are set"):
+        inflate(member + odd, "gzip", MIB)
+
+
 @pytest.mark.parametrize(("coding", "pack"), [each for each in CODINGS if each[0] != "deflate"])
 def test_several_members_are_one_body(coding: str, pack: Callable[[bytes], bytes]) -> None:
     assert inflate(pack(TEXT) + pack(b"") + pack(b"more") + pack(TEXT), coding, MIB) == TEXT + b"more" + TEXT

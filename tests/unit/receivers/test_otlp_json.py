@@ -473,6 +473,11 @@ def test_a_key_that_is_there_twice_is_refused(piece: int) -> None:
     assert "the request: 'resourceSpans' is there twice" in refused(body, piece)
 
 
+def test_a_key_that_nobody_knows_may_be_there_twice(piece: int) -> None:
+    body = b'{"resourceSpans":[{"new":1,"schemaUrl":"a","new":2}],"new":{"a":1,"a":2},"new":"' + b"b" * 40 + b'"}'
+    assert read(Signal.TRACES, body, piece) == read(Signal.TRACES, b'{"resourceSpans":[{"schemaUrl":"a"}]}', piece)
+
+
 BROKEN = {
     "nothing": b"",
     "space": b"   ",

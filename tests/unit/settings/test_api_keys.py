@@ -34,8 +34,8 @@ def test_a_file_has_a_key_a_line_beside_those_of_the_configuration() -> None:
         "app": "open",
         "key3": "other",
     }
-    with pytest.raises(ValueError, match="key 2: the name 'web' is there already"):
-        all_keys(["web:sesame"], "web:open")
+    with pytest.raises(ValueError, match="line 2: the name 'web' is there already"):
+        all_keys(["web:sesame"], "# none\nweb:open")
 
 
 def test_a_list_may_come_as_one_line() -> None:
@@ -49,4 +49,15 @@ def test_a_list_may_come_as_one_line() -> None:
 def test_what_is_no_list_is_told_without_its_text(text: str) -> None:
     with pytest.raises(ValueError, match=r'write a,b or \["a", "b"\]') as caught:
         read_list(text)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
+    assert all_keys([], "\ufeffweb:open\r\napp:sesame\r\n") == {"web": "open", "app": "sesame"}
+
+
+def test_a_quota_for_a_key_in_place_of_its_name_is_told_without_the_key() -> None:
+    assert all_keys([], "web:hush", ["web", "app"]) == {"web": "hush"}
+    with pytest.raises(ValueError, match="a key itself stands where its name is wanted") as caught:
+        all_keys([], "web:hush", ["hush"])
     assert "hush" not in str(caught.value)

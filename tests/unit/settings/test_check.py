@@ -208,6 +208,9 @@ def test_a_quota_is_that_of_a_key_unless_a_file_may_have_it() -> None:
         "auth.quotas": "'app' names no key of auth.api_keys; write its name"
     }
     assert conflicts_of(api_keys=["app:sesame"]) == conflicts_of(api_keys_file="keys") == {}
+    (mistake,) = conflicts_of(api_keys=["app"]).values()
+    assert mistake.startswith("a key itself stands where its name is wanted")
+    assert "app" not in mistake
 
 
 def test_tls_needs_a_certificate_and_its_key() -> None:

@@ -155,8 +155,14 @@ def test_lists_and_maps_of_maps_are_read() -> None:
     ("text", "mistake"),
     [
         ("auth: {api_keys: {web: hush}}", "auth.api_keys: takes a list of text, not a map (f:1)"),
-        ("auth: {api_keys: [[hush]]}", "auth.api_keys: takes a list of text; write - text (f:1)"),
-        ("auth: {api_keys: [~]}", "auth.api_keys: takes a list of text; write - text (f:1)"),
+        (
+            "auth: {api_keys: [[hush]]}",
+            "auth.api_keys: takes a list of text; write - 'text' (f:1)",
+        ),
+        (
+            "auth: {api_keys: [~]}",
+            "auth.api_keys: takes a list of text; write - 'text' (f:1)",
+        ),
         ("auth: {quotas: [web]}", "auth.quotas: takes a map of names to maps, not a list (f:1)"),
         (
             "auth: {quotas: {web: 5}}",
@@ -171,3 +177,22 @@ def test_lists_and_maps_of_maps_are_read() -> None:
 )
 def test_what_is_no_list_or_no_map_of_maps_is_told(text: str, mistake: str) -> None:
     assert read_text(text, "f")[1] == [mistake]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("auth: {api_keys: [*hush]}", "f:1:19: not YAML: found undefined alias '…'"),
+        ("auth: {api_keys: !hush }", "auth.api_keys: the tag is not known; write a plain value, in quotes where it"),
+        ("auth: {api_keys: [!hush x]}", "auth.api_keys: the tag is not known; write a plain value, in quotes where it"),
+        ("exporter: {headers: {a: !hush x}}", "exporter.headers: the tag is not known; write a plain value, in quotes"),
+        ("auth:\n  api_keys: 'hush\n", "f:3:1: not YAML: found unexpected end of stream"),
+        ("auth:\n  api_keys:\n  - hush\n  x\n", "f:5:1: not YAML: could not find expected ':'"),
+        ("auth:\n  api_keys: web: hush\n", "f:2:16: not YAML: mapping values are not allowed here"),
+        ("auth: [}", "f:1:8: not YAML: expected the node content, but found '}'"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_told(text: str, mistake: str) -> None:
+    (told,) = read_text(text, "f")[1]
+    assert told.startswith(mistake)
+    assert "hush" not in told

@@ -162,6 +162,13 @@ def test_texts_become_values_whoever_says_them() -> None:
         ),
         ("server.cors.allowed_headers", "x y", "'x y' is not a header's name; use letters, digits and hyphens"),
         ("auth.quotas", "web", 'it is not JSON; write {"name": {"items_per_second": 1000}}'),
+        ("auth.quotas", "[]", 'it is not a map of names to maps; write {"name": {"items_per_second": 1000}}'),
+        ("auth.quotas", '{"w": 1}', 'w: it is not a map of names to maps; write {"name": {"items_per_second": 1000}}'),
+        (
+            "server.cors.allowed_origins",
+            "https://me:hush@a.example",
+            "'https://me:****@a.example' is not an origin; write https://app.example, https://*.example or *",
+        ),
         ("auth.quotas", '{"w": {"items": 1}}', "w.items: unknown; write items_per_second, bytes_per_second or burst"),
         (
             "auth.quotas",
@@ -273,7 +280,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 def test_a_file_that_holds_no_keys_is_told(tmp_path: Path) -> None:
     check_files(with_files(tmp_path, keys="web:sesame\n# none\n"))
-    with pytest.raises(SettingsError, match=r"keys' does not hold API keys: key 1: its key is empty") as caught:
+    with pytest.raises(SettingsError, match=r"keys' does not hold API keys: line 1: its key is empty") as caught:
         check_files(with_files(tmp_path, keys="web:hush hush"))
     assert "hush" not in str(caught.value)
 

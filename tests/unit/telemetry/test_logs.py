@@ -80,3 +80,12 @@ def test_what_may_happen_a_thousand_times_is_logged_once_and_counted(caplog: pyt
     now = 20.0
     sparingly.error("refused", "refused once more")
     assert caplog.messages[2:] == ["refused again (and 999 more like it)", "refused once more"]
+
+
+def test_what_grpc_says_of_a_clients_metadata_is_not_told() -> None:
+    stream = io.StringIO()
+    configure("debug", "json", stream)
+    cython = logging.getLogger("grpc._cython.cygrpc")
+    cython.error("Invalid encoding on %s", b"hush")
+    cython.error("something else")
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["something else"]

@@ -1,0 +1,142 @@
+"""A request in JSON becomes what protobuf's own mapping makes of it, or is refused as invalid.
+
+What OTLP writes differently is translated by the descriptors before protobuf's mapping is asked, and what OTLP does not
+allow is refused here: ids are hexadecimal, enums are numbers, keys are the JSON names and others are ignored.
+
+A byte chooses the signal, a byte the size of the pieces, the rest is the text.
+"""
+
+import base64
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+
+from app.core.errors import InvalidData
+from app.core.request import Signal
+from app.receivers.decode import request_type
+from app.receivers.otlp_json import serializing
+from app.receivers.turns import at_once
+
+SIGNALS = list(Signal)
+IDS = {"trace_id", "span_id", "parent_span_id"}
+DEPTH = 100  # of messages; below it nothing may be refused for its depth
+BASE64 = re.compile(r"([A-Za-z0-9+/_-]*)(=*)", re.ASCII)
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+INTEGER = re.compile(r"-?[0-9]{1,40}", re.ASCII)
+
+
+class RefusedError(Exception):
+    """OTLP's JSON has no such thing."""
+
+
+def check(data: bytes) -> None:
+    if len(data) < 2:
+        return
+    signal, piece, body = SIGNALS[data[0] % len(SIGNALS)], 32 + data[1], data[2:]
+    whole, pieces = outcome(signal, body, 1 << 20), outcome(signal, body, piece)
+    deep = nesting(body) > DEPTH
+    assert pieces == whole or deep, f"the outcome in pieces of {piece} is another"
+    try:
+        expected = reference(signal, body)
+    except (RefusedError, ParseError, ValueError, RecursionError):
+        assert whole is None, "taken, though it is no such request"
+        return
+    if whole is None:
+        assert deep, "refused, though it is such a request"
+    else:
+        assert whole == expected, "another request came out"
+
+
+def outcome(signal: Signal, body: bytes, piece: int) -> bytes | None:
+    try:
+        serialized = at_once(serializing(signal, body, piece=piece))
+    except InvalidData:
+        return None
+    return request_type(signal).FromString(serialized).SerializeToString(deterministic=True)
+
+
+def reference(signal: Signal, body: bytes) -> bytes:
+    kind = request_type(signal)
+    document = json.loads(body.decode(), object_pairs_hook=tuple, parse_constant=refuse)
+    message = ParseDict(translated(document, kind.DESCRIPTOR), kind(), max_recursion_depth=10_000)
+    return message.SerializeToString(deterministic=True)
+
+
+def refuse(what: object) -> NoReturn:
+    raise RefusedError(what)
+
+
+def translated(pairs: Any, message: Descriptor) -> dict[str, Any]:
+    """An object of OTLP's as one of protobuf's mapping."""
+    if not isinstance(pairs, tuple):
+        refuse(pairs)
+    fields = {each.json_name: each for each in message.fields}
+    known = [key for key, _ in pairs if key in fields]
+    if len(set(known)) < len(known):
+        refuse(known)
+    return {key: values(inner, fields[key]) for key, inner in pairs if key in fields and inner is not None}
+
+
+def values(value: Any, field: FieldDescriptor) -> Any:
+    if not field.is_repeated:
+        return single(value, field)
+    if not isinstance(value, list):
+        refuse(value)
+    return [single(each, field) for each in value]
+
+
+def single(value: Any, field: FieldDescriptor) -> Any:  # noqa: C901, PLR0912 - one case a type
+    if field.message_type is not None:
+        return translated(value, field.message_type)
+    match field.type:
+        case FieldDescriptor.TYPE_STRING:
+            if not isinstance(value, str):
+                refuse(value)
+            value.encode()
+        case FieldDescriptor.TYPE_BOOL:
+            if not isinstance(value, bool):
+                refuse(value)
+        case FieldDescriptor.TYPE_BYTES:
+            if not isinstance(value, str):
+                refuse(value)
+            if field.name in IDS:
+                if re.fullmatch(r"([0-9a-fA-F]{2})*", value, re.ASCII) is None:
+                    refuse(value)
+                return base64.b64encode(bytes.fromhex(value)).decode()
+            found = BASE64.fullmatch(value)
+            if found is None or len(found[1]) % 4 == 1 or len(found[2]) > -len(found[1]) % 4:
+                refuse(value)
+            return found[1]
+        case FieldDescriptor.TYPE_DOUBLE:
+            special = isinstance(value, str) and value in {"NaN", "Infinity", "-Infinity"}
+            if isinstance(value, str) and not special and NUMBER.fullmatch(value) is None:
+                refuse(value)
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                refuse(value)
+            try:
+                infinite = not special and math.isinf(float(value))
+            except OverflowError:
+                infinite = True
+            if infinite:
+                refuse(value)
+        case _:
+            text = isinstance(value, str) and field.type != FieldDescriptor.TYPE_ENUM
+            if text and INTEGER.fullmatch(value.removeprefix("-")) is None:
+                refuse(value)
+            if not text and (isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1):
+                refuse(value)
+            return int(value)
+    return value
+
+
+def nesting(body: bytes) -> int:
+    """At most how deep anything in the text nests."""
+    deepest = depth = 0
+    for each in body:
+        depth += (each in b"[{") - (each in b"]}")
+        deepest = max(deepest, depth)
+    return deepest

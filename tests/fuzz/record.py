@@ -1,0 +1,53 @@
+"""What is packed is unpacked, and any damage of it is seen; other bytes are no record, unless their checksum is right.
+
+A byte chooses the signal; then come items, time received, and the damage: where, what, and how much is cut; the rest is
+the body.
+"""
+
+import struct
+import zlib
+from contextlib import suppress
+
+from app.core.request import Signal
+from app.queue.record import HEADER_BYTES, DamagedRecord, Record, length_in, pack, peek, signal_of, unpack
+
+SIGNALS = list(Signal)
+HEAD = struct.Struct(">BIQHBH")
+
+
+def check(data: bytes) -> None:
+    noise(data)
+    if len(data) < HEAD.size:
+        return
+    which, items, received_ns, at, change, left = HEAD.unpack_from(data)
+    signal, body = SIGNALS[which % len(SIGNALS)], data[HEAD.size :]
+    record = pack(signal, body, items, received_ns)
+    assert unpack(signal, memoryview(record)) == Record(items, received_ns, body)
+    assert peek(memoryview(record)) == (items, received_ns)
+    assert signal_of(record) is signal
+    assert length_in(record + bytes(left % 4096), len(record) - min(left, len(body))) == len(record)
+    if change:
+        damaged = bytearray(record)
+        damaged[at % len(record)] ^= change
+        refused(signal, bytes(damaged))
+    refused(signal, record[: left % len(record)])
+    refused(signal, record + b"\0" + body[:8])
+    refused(SIGNALS[(which + 1) % len(SIGNALS)], record)
+
+
+def refused(signal: Signal, record: bytes) -> None:
+    try:
+        unpack(signal, memoryview(record))
+    except DamagedRecord as damaged:
+        assert damaged.items == peek(memoryview(record))[0]  # noqa: PT017 - raised in most cases, and else below
+        return
+    raise AssertionError("damage was not seen")
+
+
+def noise(data: bytes) -> None:
+    for signal in SIGNALS:
+        with suppress(DamagedRecord):
+            unpack(signal, memoryview(data))
+            (length,) = struct.unpack_from(">H", data, 2)
+            assert zlib.crc32(data[:16] + data[length:]) == int.from_bytes(data[16:HEADER_BYTES], "big")
+            assert data[:2] == bytes((1, 1 + SIGNALS.index(signal)))
