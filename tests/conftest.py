@@ -23,6 +23,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
     "gcc": (lambda: shutil.which("gcc"), "gcc"),
     "loop device": (can_mount, "root, loop devices and mkfs.ext4"),
+    "root": (lambda: os.geteuid() == 0, "root"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()

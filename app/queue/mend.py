@@ -6,6 +6,7 @@ The damaged file keeps its name until the new one is whole and on the disk, so t
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -47,6 +48,7 @@ def mend(directory: Path) -> bool:
             if found is not None and _is_number(found):  # else it is part of the damage
                 check_format(directory, found)
             finds = salvage(pages, fresh)
+        _give_to_owner_of(data, fresh)
     except lmdb.Error as error:
         fresh.unlink(missing_ok=True)
         raise QueueError(
@@ -91,6 +93,13 @@ def check_format(directory: Path, found: str) -> None:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
+
+
+def _give_to_owner_of(data: Path, fresh: Path) -> None:
+    """Let the service's user have the file, though root looks into the queue."""
+    owner = data.stat()
+    with suppress(PermissionError):  # it is that user's own
+        os.chown(fresh, owner.st_uid, owner.st_gid)
 
 
 def _name_aside(data: Path) -> Path:

@@ -281,6 +281,15 @@ def test_many_small_records_are_salvaged_in_little_memory(tmp_path: Path, lost: 
     store.close()
 
 
+@pytest.mark.needs("root")
+def test_what_root_salvages_still_belongs_to_the_user_of_the_service(directory: Path) -> None:
+    zero(directory, 0)
+    os.chown(directory / "data.mdb", 12345, 23456)
+    assert mend(directory)
+    owner = (directory / "data.mdb").stat()
+    assert (owner.st_uid, owner.st_gid) == (12345, 23456)
+
+
 # What is no queue of ours.
 
 
