@@ -158,11 +158,12 @@ async def _exchange(
     async with session.post(
         url, data=_Body(body), headers=headers, allow_redirects=False, trace_request_ctx=attempt
     ) as response:
-        return HttpAnswer(response.status, response.headers, await _read(response))
+        body = await _read(response)
+        return HttpAnswer(response.status, response.headers, body[:_ANSWER_LIMIT], len(body) > _ANSWER_LIMIT)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The first of the body. What is too long or breaks off takes nothing from the status, which is the answer."""
+    """The body, or somewhat more than the limit of it. What breaks off takes nothing from the status, the answer."""
     body = bytearray()
     try:
         while piece := await response.content.readany():
@@ -172,7 +173,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
                 break
     except (aiohttp.ClientError, OSError) as error:
         _logger.debug("an answer of status %d broke off: %s", response.status, error)
-    return bytes(body[:_ANSWER_LIMIT])
+    return bytes(body)
 
 
 def _partial_success(destination: str, signal: Signal, answer: HttpAnswer) -> PartialSuccess:
@@ -180,6 +181,8 @@ def _partial_success(destination: str, signal: Signal, answer: HttpAnswer) -> Pa
         return PartialSuccess()
     media = media_type(answer.headers) or _PROTOBUF
     try:
+        if answer.oversized:
+            raise ValueError(f"it has more than {_ANSWER_LIMIT} bytes")  # noqa: TRY301 - told in one place
         if media not in {_PROTOBUF, "application/json"}:
             raise ValueError(f"its content type is {media!r}")  # noqa: TRY301 - told in one place
         return read_partial_success(signal, answer.body, json=media == "application/json")

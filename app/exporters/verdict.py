@@ -1,7 +1,7 @@
 """What a destination's answer means for the request: which error it is, by OTLP's rules ("Failures", "Throttling").
 
 Exactly what passes by itself is `Retryable`. Of the rest, an answer about us (credentials, path, encoding) is
-`NotAllowed`, and every other one is held against the data.
+`NotAllowed`, as is one that is too large, which OTLP wants to be final; every other one is held against the data.
 """
 
 from collections.abc import Mapping
@@ -62,6 +62,8 @@ class HttpAnswer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    oversized: bool = False
+    """Whether there was more."""
 
 
 def http_error(destination: str, answer: HttpAnswer, now: float) -> OtlpError:
@@ -74,6 +76,8 @@ def http_error(destination: str, answer: HttpAnswer, now: float) -> OtlpError:
     """
     reason = _reason(answer)
     said = f"{destination} answered {_status_line(answer.status)}{_quoted(reason.message)}"
+    if answer.status in _RETRYABLE_STATUS and answer.oversized:
+        return NotAllowed(f"{said} with a body that is too large to be OTLP's; see exporter.endpoint")
     if answer.status in _RETRYABLE_STATUS:
         return Retryable(said, reason="unavailable", delay=_http_delay(answer, reason, now))
     if answer.status < 400:

@@ -18,7 +18,10 @@ import grpc
 import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # it has a stub, but no py.typed
+from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # it has a stub, but no py.typed
+    BadRequest,
+    RetryInfo,
+)
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # as above
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -120,14 +123,21 @@ def retry_after(delay: float | None, luck: float) -> int:
 
 
 def status_protobuf(answer: Answer) -> bytes:
-    """The ``google.rpc.Status`` of a refusal."""
-    status: bytes = Status(code=answer.code.value[0], message=answer.message).SerializeToString()
-    return status
+    """The ``google.rpc.Status`` of a refusal over HTTP; that of bad data has a ``BadRequest`` in its details."""
+    status = Status(code=answer.code.value[0], message=answer.message)
+    if answer.status == 400:
+        status.details.add().Pack(BadRequest(field_violations=[{"description": answer.message}]))
+    serialized: bytes = status.SerializeToString()
+    return serialized
 
 
 def status_json(answer: Answer) -> bytes:
-    """The ``google.rpc.Status`` of a refusal in protobuf's JSON mapping."""
-    return orjson.dumps({"code": answer.code.value[0], "message": answer.message})
+    """The same in protobuf's JSON mapping."""
+    status: dict[str, object] = {"code": answer.code.value[0], "message": answer.message}
+    if answer.status == 400:
+        violation = {"description": answer.message}
+        status["details"] = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}]
+    return orjson.dumps(status)
 
 
 def response_protobuf(answer: Answer) -> bytes:
@@ -160,7 +170,8 @@ def grpc_trailers(answer: Answer, luck: float) -> tuple[tuple[str, bytes], ...]:
     Go and Java read the details of ``google.rpc.Status``, the Python SDK a trailer of its own.
     """
     if not answer.retryable:
-        return (("grpc-status-details-bin", status_protobuf(answer)),)
+        status = Status(code=answer.code.value[0], message=answer.message)
+        return (("grpc-status-details-bin", status.SerializeToString()),)
     delay = Duration()
     delay.FromMilliseconds(round(retry_delay(answer.delay, luck) * 1000))
     info = RetryInfo(retry_delay=delay)

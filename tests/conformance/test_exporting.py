@@ -220,6 +220,12 @@ async def test_a_success_is_not_tried_again_whatever_its_body_is(over_http: Gate
     assert await fate(over_http, answer) == TAKEN_ONCE
 
 
+@pytest.mark.parametrize("code", [400, 429, 503])
+async def test_an_oversized_answer_is_not_tried_again(over_http: Gateway, code: int) -> None:
+    """OTLP/HTTP Response: one above the limit MUST be treated as a non-retryable error, also if it says to retry."""
+    assert await fate(over_http, Http(code, bytes(OVERSIZED), HTML)) == DEAD_ONCE
+
+
 @pytest.mark.parametrize(
     "answer",
     [

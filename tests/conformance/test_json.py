@@ -6,9 +6,12 @@ the mapping does ("ProtoJSON").
 
 import json
 import math
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -24,6 +27,7 @@ from tests.support.gateway import JSON, REQUESTS, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TRACES, METRICS, LOGS = Signal
+EXAMPLES = Path(__file__).parent / "examples"
 TRACE_ID, SPAN_ID = "5B8EFFF798038103D269B633813FC60C", "EEE19B7EC3C1B174"
 DEEPEST = (100 - 5) // 2
 """How many arrays a span's attribute may hold, one in the other: parsers of protobuf read 100 messages deep, of which
@@ -82,6 +86,22 @@ def spans(span: object) -> dict[str, Any]:
 
 def attribute(value: object) -> dict[str, Any]:
     return {"attributes": [{"key": "k", "value": value}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "signal"), [("trace", TRACES), ("metrics", METRICS), ("logs", LOGS), ("events", LOGS)]
+)
+async def test_the_specifications_own_examples_are_read(gateway: Gateway, name: str, signal: Signal) -> None:
+    """JSON Protobuf Encoding: "For JSON payload examples see: OTLP JSON request examples"."""
+    text = (EXAMPLES / f"{name}.json").read_bytes()
+    by_protobuf = ParseDict(json.loads(text, object_hook=with_ids_in_base64), REQUESTS[signal]())
+    assert await read(gateway, signal, text) == by_protobuf
+
+
+def with_ids_in_base64(tree: dict[str, Any]) -> dict[str, Any]:
+    """An object as protobuf's own library reads it."""
+    ids = tree.keys() & {"traceId", "spanId", "parentSpanId"}
+    return tree | {key: b64encode(bytes.fromhex(tree[key])).decode() for key in ids}
 
 
 # Ids.

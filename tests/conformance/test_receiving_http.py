@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 
 from app.core.request import Signal
@@ -50,12 +51,17 @@ def response(signal: Signal, answer: Answer) -> Message:
     return RESPONSES[signal].FromString(answer.body)
 
 
-def status_message(answer: Answer, content_type: str) -> str:
-    """The message of the ``google.rpc.Status`` that an answer in `content_type` bears."""
+def status(answer: Answer, content_type: str) -> Status:
+    """The ``google.rpc.Status`` that an answer in `content_type` bears."""
     assert answer.headers["content-type"] == content_type
     if content_type == JSON:
-        return str(ParseDict(json.loads(answer.body), Status()).message)
-    return str(Status.FromString(answer.body).message)
+        return ParseDict(json.loads(answer.body), Status())
+    return Status.FromString(answer.body)
+
+
+def status_message(answer: Answer, content_type: str) -> str:
+    """The message of that Status."""
+    return str(status(answer, content_type).message)
 
 
 async def first_refusal(gateway: Gateway, body: bytes, key: str, *, content_type: str) -> Answer:
@@ -198,11 +204,14 @@ async def test_unknown_fields_of_protobuf_are_passed_on(gateway: Gateway, signal
 async def test_malformed_data_is_400_with_a_status_that_says_why(
     gateway: Gateway, signal: Signal, content_type: str, body: bytes
 ) -> None:
-    """Bad Data: 400. Failures: the body is a Status, whose message tells a developer what is wrong."""
+    """Bad Data: 400, with a BadRequest in the details. Failures: a Status whose message tells what is wrong."""
     before = await gateway.accepted()
     answer = await gateway.post(body, signal=signal, content_type=content_type)
     assert answer.status == 400
-    assert status_message(answer, content_type)
+    told, bad = status(answer, content_type), BadRequest()
+    assert told.message
+    assert told.details[0].Unpack(bad)
+    assert [violation.description for violation in bad.field_violations] == [told.message]
     assert "retry-after" not in answer.headers
     assert await gateway.accepted() == before
 
@@ -245,7 +254,7 @@ async def test_another_content_encoding_is_415_with_a_status(gateway: Gateway, c
 
 @signals
 @encodings
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_another_method_is_405_and_post_is_offered(
     gateway: Gateway, method: str, signal: Signal, content_type: str
 ) -> None:

@@ -40,7 +40,7 @@ RESPONSES: dict[Signal, type[Message]] = {
     Signal.LOGS: ExportLogsServiceResponse,
 }
 
-_RETRY = {"initial_interval": "10ms", "max_interval": "50ms", "max_hint": "2s"}
+_RETRY = {"initial_interval": "10ms", "max_interval": "50ms", "max_hint": "1s"}
 
 
 class Gateway:

@@ -52,6 +52,13 @@ class TestHttp:
         assert "https://elsewhere/v1/traces" in str(error)
         assert "exporter.endpoint" in str(error)
 
+    @pytest.mark.parametrize("code", [429, 502, 503, 504])
+    def test_status_with_an_oversized_body_is_final_and_not_about_the_data(self, code: int) -> None:
+        error = http_error(THERE, HttpAnswer(code, {}, b"x", oversized=True), 0)
+        assert isinstance(error, NotAllowed)
+        assert "too large" in str(error)
+        assert "exporter.endpoint" in str(error)
+
     def test_redirect_to_nowhere_is_told_as_such(self) -> None:
         assert "to nowhere" in str(answered(302))
 

@@ -6,7 +6,7 @@ import math
 import grpc
 import pytest
 from google.protobuf.json_format import Parse
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
@@ -96,7 +96,16 @@ def test_a_refusal_is_a_google_rpc_status_in_both_encodings() -> None:
     answer = answer_to(InvalidData("byte 7: no field"))
     binary = Status.FromString(status_protobuf(answer))
     assert (binary.code, binary.message) == (3, "byte 7: no field")
-    assert json.loads(status_json(answer)) == {"code": 3, "message": "byte 7: no field"}
+    assert Parse(status_json(answer), Status()) == binary
+
+
+def test_bad_data_is_described_in_the_details_and_nothing_else_is() -> None:
+    details = BadRequest()
+    assert Status.FromString(status_protobuf(answer_to(InvalidData("byte 7: no field")))).details[0].Unpack(details)
+    assert [violation.description for violation in details.field_violations] == ["byte 7: no field"]
+    large = answer_to(TooLarge("17 MiB"))
+    assert not Status.FromString(status_protobuf(large)).details
+    assert json.loads(status_json(large)) == {"code": 8, "message": "17 MiB"}
 
 
 def test_a_message_is_cut_to_what_trailers_can_carry() -> None:
