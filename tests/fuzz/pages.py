@@ -1,9 +1,11 @@
 """Any file is read to its end without LMDB, and what is found in it with a right checksum was written so.
 
-The bytes are a file, or, where the first is odd, changes to a queue's: page, offset, how many bytes, and these.
+The bytes are a file, or, where the first is odd, changes to a queue's: where (two bytes count the file's structure, not
+its contents), how many bytes, and these.
 """
 
 import os
+import struct
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from app.core.request import Signal
 from app.queue import LmdbStore
 from app.queue.check import newest
 from app.queue.letters import Notice
-from app.queue.pages import PAGE, Pages, Walk
+from app.queue.pages import BRANCH, LEAF, PAGE, PAGE_HEADER, Node, Pages, Walk
 from app.queue.record import DamagedRecord, pack, unpack
 from app.queue.salvage import search
 from app.queue.store import Appended, Burial
@@ -40,7 +42,21 @@ def made() -> tuple[bytes, set[bytes]]:
         return (Path(directory) / "data.mdb").read_bytes(), set(bodies.values())
 
 
+def structure(file: bytes) -> list[int]:
+    """Where the bytes are that lead to others: heads, page headers, slots, and the nodes but for what they hold."""
+    places = [*range(200), *range(PAGE, PAGE + 200)]
+    for at in range(2 * PAGE, len(file), PAGE):
+        kind, lower = struct.unpack_from("=HH", file, at + 10)
+        places += range(at, at + PAGE_HEADER)
+        if kind in {BRANCH, LEAF}:
+            places += range(at + PAGE_HEADER, at + lower)
+            for (slot,) in struct.iter_unpack("=H", file[at + PAGE_HEADER : at + lower]):
+                places += range(at + slot, at + min(slot + 24, PAGE))
+    return places
+
+
 WHOLE, WRITTEN = made()
+STRUCTURE = structure(WHOLE)
 
 
 def check(data: bytes) -> None:
@@ -55,11 +71,11 @@ def check(data: bytes) -> None:
 
 def changed(changes: bytes) -> bytes:
     file = bytearray(WHOLE)
-    while len(changes) > 4:
-        page, count = changes[0] % (len(WHOLE) // PAGE), changes[3] % 32
-        at = page * PAGE + int.from_bytes(changes[1:3], "big") % PAGE
-        file[at : at + count] = changes[4 : 4 + count].ljust(count, b"\0")
-        changes = changes[4 + count :]
+    while len(changes) > 3:
+        at, count = STRUCTURE[int.from_bytes(changes[:2], "big") % len(STRUCTURE)], 1 + changes[2] % 16
+        some = changes[3 : 3 + count]
+        file[at : at + len(some)] = some
+        changes = changes[3 + count :]
     return bytes(file[: len(WHOLE)])
 
 
@@ -67,13 +83,22 @@ def look(path: Path, *, whole: bool) -> None:
     with Pages(path) as pages:
         head = newest(pages.heads())
         walk = Walk(pages)
+        nodes: list[Node] = []
         if head is not None:
             walk.look_at_free_pages(head.free)
             for named in walk.leaves(head.names, "names"):
                 if named.tree is not None:
-                    walk.read_through(named.tree, "tree")
+                    nodes += walk.leaves(named.tree, "tree")
+            Walk(pages).read_through(head.names, "names")
             walk.check_use(head.last_page)
         assert not (whole and walk.faults), walk.faults
+        places_of_nodes = [node.offset for node in nodes if node.length]
+        assert len(set(places_of_nodes)) == len(places_of_nodes), "the same was read twice"
+        for node in nodes:
+            end = node.offset + node.length
+            assert end <= node.offset - node.offset % PAGE + PAGE or node.overflow is not None, "a node leaves its page"
+            assert end <= pages.size, "a node leaves the file"
+        assert len(walk.reached) == len(walk.free) == pages.count, "pages were met that are not there"
         finds = search(pages)
         places = [(signal, place) for signal in Signal for place in finds.records[signal].values()]
         for signal, place in [*places, *((signal, place) for _, signal, place in finds.nameless)]:

@@ -6,7 +6,6 @@ the body.
 
 import struct
 import zlib
-from contextlib import suppress
 
 from app.core.request import Signal
 from app.queue.record import HEADER_BYTES, DamagedRecord, Record, length_in, pack, peek, signal_of, unpack
@@ -45,9 +44,14 @@ def refused(signal: Signal, record: bytes) -> None:
 
 
 def noise(data: bytes) -> None:
-    for signal in SIGNALS:
-        with suppress(DamagedRecord):
-            unpack(signal, memoryview(data))
+    for code, signal in enumerate(SIGNALS, 1):
+        expected = None
+        if len(data) >= HEADER_BYTES and data[:2] == bytes((1, code)):
             (length,) = struct.unpack_from(">H", data, 2)
-            assert zlib.crc32(data[:16] + data[length:]) == int.from_bytes(data[16:HEADER_BYTES], "big")
-            assert data[:2] == bytes((1, 1 + SIGNALS.index(signal)))
+            if zlib.crc32(data[:16] + data[length:]) == int.from_bytes(data[16:HEADER_BYTES], "big"):
+                expected = Record(*struct.unpack_from(">IQ", data, 4), data[length:])
+        try:
+            found = unpack(signal, memoryview(data))
+        except DamagedRecord:
+            found = None
+        assert found == expected
