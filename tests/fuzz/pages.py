@@ -7,7 +7,11 @@ its contents), how many bytes, and these.
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+
+import lmdb
 
 from app.core.request import Signal
 from app.queue import LmdbStore
@@ -15,7 +19,7 @@ from app.queue.check import newest
 from app.queue.letters import Notice
 from app.queue.pages import BRANCH, LEAF, PAGE, PAGE_HEADER, Node, Pages, Walk
 from app.queue.record import DamagedRecord, pack, unpack
-from app.queue.salvage import search
+from app.queue.salvage import salvage
 from app.queue.store import Appended, Burial
 
 LENGTHS = (1, 60, 700, 1990, 3000, 9000)
@@ -92,19 +96,28 @@ def look(path: Path, *, whole: bool) -> None:
             Walk(pages).read_through(head.names, "names")
             walk.check_use(head.last_page)
         assert not (whole and walk.faults), walk.faults
-        places_of_nodes = [node.offset for node in nodes if node.length]
-        assert len(set(places_of_nodes)) == len(places_of_nodes), "the same was read twice"
+        overflows = [node.overflow for node in nodes if node.overflow is not None]
+        assert len(set(overflows)) == len(overflows), "the same was read twice"
         for node in nodes:
             end = node.offset + node.length
             assert end <= node.offset - node.offset % PAGE + PAGE or node.overflow is not None, "a node leaves its page"
             assert end <= pages.size, "a node leaves the file"
         assert len(walk.reached) == len(walk.free) == pages.count, "pages were met that are not there"
-        finds = search(pages)
-        places = [(signal, place) for signal in Signal for place in finds.records[signal].values()]
-        for signal, place in [*places, *((signal, place) for _, signal, place in finds.nameless)]:
-            assert 0 <= place.offset <= place.offset + place.length <= pages.size, "found outside of the file"
-            try:
-                record = unpack(signal, memoryview(pages.read(place.offset, place.length)))
-            except DamagedRecord:
-                continue
-            assert record.body in WRITTEN, "found what was never written"
+        with tempfile.TemporaryDirectory() as directory:
+            fresh = Path(directory) / "data.mdb"
+            salvage(pages, fresh)
+            for signal, raw in records_in(fresh):
+                try:
+                    record = unpack(signal, memoryview(raw))
+                except DamagedRecord:
+                    continue
+                assert record.body in WRITTEN, "found what was never written"
+
+
+def records_in(path: Path) -> Iterator[tuple[Signal, bytes]]:
+    environment = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=len(Signal))
+    with closing(environment), environment.begin() as transaction:
+        for signal in Signal:
+            tree = environment.open_db(signal.value.encode(), transaction, create=False)
+            for _, raw in transaction.cursor(db=tree):
+                yield signal, raw
