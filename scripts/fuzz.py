@@ -5,6 +5,7 @@ What is found along the way is kept in .fuzz, and the next run begins with it.
 
 import argparse
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def fuzz(harness: str, runs: int, seed: int) -> bool:
         *(f"-runs={runs}", f"-seed={seed}", "-max_len=8192", "-timeout=20", f"-exact_artifact_path={crash}"),
         *([f"-dict={words}"] if words.exists() else []),
     ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    same = os.environ | {"PYTHONHASHSEED": "0"}  # a seed means the same runs each time
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=same, check=False)
     said = done.stdout.decode(errors="replace")
     if done.returncode:
         print(f"{said}\n{harness}: failed; what it failed with is {crash}, add it to {CORPUS / harness}", flush=True)
