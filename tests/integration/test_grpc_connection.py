@@ -12,8 +12,9 @@ import pytest
 from app.core.clock import SystemClock
 from app.core.request import Signal
 from app.health import Health
+from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
-from app.settings import ServerSettings
+from app.settings import AuthSettings, ServerSettings
 from app.telemetry.metrics import Metrics
 from tests.support.patience import PATIENCE
 from tests.support.payload import spans
@@ -112,6 +113,20 @@ class TestSlowness:
             await client.closed()
             assert why((await client.until(GOAWAY))[0]) == b"max_age"
         assert len(sink.requests) == 2
+
+
+async def test_who_shows_no_key_is_turned_away_before_a_byte_of_its_message_comes(sink: Sink) -> None:
+    metrics, health = Metrics("0"), Health("0", SystemClock())
+    doorkeeper = Doorkeeper(AuthSettings.model_validate({"api_keys": ["web:sesame"]}), metrics)
+    settings = ServerSettings(host="127.0.0.1", grpc_port=0)
+    async with (
+        GrpcReceiver(settings, sink, metrics, health, doorkeeper=doorkeeper) as receiver,
+        RawHttp2Client(receiver.port) as client,
+    ):
+        client.call(1, PATH, x_api_key="wrong")
+        (trailers,) = await client.until(HEADERS)
+        assert b"grpc-status\x0216" in trailers.payload  # UNAUTHENTICATED
+    assert sink.requests == []
 
 
 class TestBombs:
