@@ -126,7 +126,7 @@ class GrpcReceiver:
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
         server = grpc.aio.server(options=server_options(self._settings, gated=self._gate is not None))
-        exports = _Exports(self._export, self._export_later, self._handler, self._gate)
+        exports = _Exports(self._export, self._export_later, self._turn_away, self._handler, self._gate)
         server.add_generic_rpc_handlers((exports, self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
@@ -146,7 +146,7 @@ class GrpcReceiver:
 
         async def export(_: AsyncIterator[bytes], context: Context) -> bytes:
             try:
-                self._check_open(caller)
+                self._check_open()
                 await gate.wait()
             except OtlpError as error:
                 answer = self._handler.refuse(signal, error)
@@ -159,13 +159,23 @@ class GrpcReceiver:
 
         return grpc.stream_unary_rpc_method_handler(export)
 
+    def _turn_away(self, signal: Signal, refusal: OtlpError) -> "Method":
+        """Make a handler that does not read the message, so that who may not call is promised no memory for it."""
+
+        async def turn_away(_: AsyncIterator[bytes], context: Context) -> bytes:
+            answer = self._handler.refuse(signal, refusal)
+            self._meter.answered(signal, answer.code.name)
+            return await _reply(answer, context)
+
+        return grpc.stream_unary_rpc_method_handler(turn_away)
+
     async def _answer(self, signal: Signal, body: bytes, caller: "_Caller | None") -> Answer:
         began = time.monotonic()
         self._inflight += 1
         code = grpc.StatusCode.CANCELLED.name
         try:
             try:
-                self._check_open(caller)
+                self._check_open()
                 if self._gate is not None:
                     await self._gate.arrived(len(body))
             except OtlpError as error:
@@ -184,11 +194,9 @@ class GrpcReceiver:
             self._meter.measured(signal, time.monotonic() - began, len(body))
             self._meter.answered(signal, code)
 
-    def _check_open(self, caller: "_Caller | None") -> None:
+    def _check_open(self) -> None:
         if self._closing:
             raise Retryable("the service is shutting down", reason="closing")
-        if caller is not None and caller.refusal is not None:
-            raise caller.refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +217,7 @@ _NOTHING: Final = _Caller()
 class _Exports(grpc.GenericRpcHandler):
     """The methods of all signals. `export` makes a handler; most calls need none of their own.
 
-    Where there is a `gate` that does not open, `export_later` makes it.
+    Where there is a `gate` that does not open, `export_later` makes it; for who may not call, `refuse` does.
 
     A call's metadata is looked at here, where gRPC has it at hand; to ask for it later costs three times as much.
     """
@@ -218,11 +226,13 @@ class _Exports(grpc.GenericRpcHandler):
         self,
         export: Callable[..., "Method"],
         export_later: Callable[..., "Method"],
+        refuse: Callable[..., "Method"],
         handler: Handler,
         gate: Gate | None,
     ) -> None:
         self._export = export
         self._export_later = export_later
+        self._refuse = refuse
         self._handler = handler
         self._gate = gate
         self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
@@ -245,6 +255,8 @@ class _Exports(grpc.GenericRpcHandler):
         caller = None
         if instances or traceparent or self._handler.asks_for_a_key:
             caller = self._caller(instances, traceparent, authorization, api_key)
+        if caller is not None and caller.refusal is not None:
+            return self._refuse(signal, caller.refusal)
         if self._gate is not None and not self._gate.opens():
             return self._export_later(self._gate, signal, caller)
         return handler if caller is None else self._export(signal, caller)

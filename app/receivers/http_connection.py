@@ -3,6 +3,7 @@
 - A head is at most `Bounds.head_bytes` long (431; its URL: 414) and whole within `header_timeout` (408).
 - A body is whole within `body_timeout`, and the framing around it is no flood of its own.
 - A few pipelined requests wait; reading stops until they are answered.
+- An answer that waits for its client is read within `body_timeout`, or the connection ends.
 - A connection is closed in a way that lets the client read the last answer.
 - Above `max_connections` requests are refused as busy. There, on a connection that is old, and while the server
   closes, an answer is the connection's last.
@@ -69,6 +70,7 @@ class Connection(HttpToolsProtocol):
         self._phase = _Phase.FRESH
         self._moved = False
         self._deaf = False
+        self._read_until = inf
         self._unparsed = self._framing = 0
         self._failed: RequestResponseCycle | None = None
         self._failure: Exception = InvalidData("")
@@ -87,6 +89,9 @@ class Connection(HttpToolsProtocol):
         """Do what is due at `now`, a time of the event loop."""
         if now >= self._retire_at:
             self._last = True
+        if now >= self._read_until:
+            self.transport.abort()
+            return
         if now < self.deadline:
             return
         match self._phase:
@@ -108,6 +113,16 @@ class Connection(HttpToolsProtocol):
             self.deadline += _CLOSING_IDLE_SECONDS - self.bounds.idle_timeout
         elif self._phase is _Phase.FRESH:
             self.deadline = min(self.deadline, self.loop.time() + _CLOSING_IDLE_SECONDS)
+
+    # What the client does not read
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read_until = self.loop.time() + self.bounds.body_timeout
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_until = inf
 
     # What comes from the client
 

@@ -241,6 +241,32 @@ class TestBody:
                 await asyncio.wait_for(talk(), 10)
 
 
+class TestAnswer:
+    async def test_a_client_that_does_not_read_is_cut_off_and_holds_up_nobody(self, serve: Serve) -> None:
+        async with serve(body_timeout=SHORT) as server, RawClient(server.port) as client:
+            client.pause()
+            await client.send(b"GET /large HTTP/1.1\r\n\r\n" * 2)
+
+            async def answered() -> bool:
+                return server.server_state.total_requests >= 1
+
+            await until(answered, "the answer to be given")
+            async with RawClient(server.port) as other:
+                assert (await other.ask(GET)).status == 200
+
+            async def cut_off() -> bool:
+                return not server.server_state.connections
+
+            await until(cut_off, "the end of its connection")
+
+    async def test_a_client_that_reads_in_time_gets_all_of_a_large_answer(self, serve: Serve) -> None:
+        async with serve() as server, RawClient(server.port) as client:
+            client.pause()
+            await client.send(b"GET /large HTTP/1.1\r\nconnection: close\r\n\r\n")
+            client.resume()
+            assert len(await client.rest()) > 20_000_000
+
+
 class TestPipelining:
     async def test_requests_that_come_at_once_are_answered_in_order(self, serve: Serve, sink: Sink) -> None:
         sink.hold()

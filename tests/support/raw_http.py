@@ -49,6 +49,10 @@ class RawClient:
         """Read nothing any more."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # every socket's transport has it
 
+    def resume(self) -> None:
+        """Read again."""
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
+
     async def answer(self) -> Answer:
         """Read one response."""
         async with asyncio.timeout(PATIENCE):
