@@ -14,7 +14,7 @@ from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
 from app.queue import Queue
 from app.settings import AuthSettings, ExporterSettings, RetrySettings
-from app.settings.api_keys import all_keys
+from app.settings.api_keys import first_key
 from app.telemetry.metrics import Metrics
 
 __all__ = ["hand_off"]
@@ -31,15 +31,14 @@ def siblings(exporter: ExporterSettings, endpoint: str, auth: AuthSettings) -> E
     Raises:
         OSError, ValueError: the file of the keys cannot be read.
     """
-    file = auth.api_keys_file
-    keys = list(all_keys(auth.api_keys, file.read_text("utf-8") if file else "").values())
+    key = first_key(auth.api_keys, auth.api_keys_file)
     own: dict[str, object] = {
         "endpoint": endpoint,
         "traces_endpoint": None,
         "metrics_endpoint": None,
         "logs_endpoint": None,
         "protocol": "http/protobuf",
-        "headers": {"x-api-key": keys[0]} if keys else {},
+        "headers": {} if key is None else {"x-api-key": key},
         "headers_file": None,
         "timeout": min(_TIMEOUT, exporter.timeout),
         "concurrency": _CONCURRENCY,

@@ -16,8 +16,10 @@ QUEUE = "queue"
 """The note about a full queue, the only one that can make the service unready."""
 
 DEAD_LETTERS = "dead letters"
-MEMORY = "memory"
 """The note about what the destination refused for good."""
+
+MEMORY = "memory"
+"""The note about clients that were told to come back because memory is short."""
 
 
 class Phase(Enum):

@@ -24,7 +24,7 @@ from cryptography import x509
 
 from app.send.shop import LOG_RECORDS, METRICS, SPANS
 from app.settings import ServerTlsSettings, Settings, SettingsError, check_files, load
-from app.settings.api_keys import all_keys
+from app.settings.api_keys import first_key
 
 COMMAND = str(Path(sys.executable).with_name("otlp-service"))
 SECONDS = 30.0
@@ -185,9 +185,8 @@ def tls_options(tls: ServerTlsSettings, ca_file: Path | None) -> list[str]:
 
 
 def key_options(settings: Settings) -> list[str]:
-    file = settings.auth.api_keys_file
-    keys = list(all_keys(settings.auth.api_keys, file.read_text("utf-8") if file else "").values())
-    return ["--header", KEY + keys[0]] if keys else []
+    key = first_key(settings.auth.api_keys, settings.auth.api_keys_file)
+    return [] if key is None else ["--header", KEY + key]
 
 
 def run(directory: Path, ca_file: Path | None, *, once: bool) -> None:

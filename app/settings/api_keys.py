@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
-__all__ = ["QUOTA_OF_A_KEY", "all_keys", "parse_keys", "read_list"]
+__all__ = ["QUOTA_OF_A_KEY", "all_keys", "first_key", "parse_keys", "read_list"]
 
 QUOTA_OF_A_KEY = "a key itself stands where its name is wanted; write the name, which is key1 for a first key without"
 
@@ -54,6 +55,16 @@ def parse_keys(entries: Iterable[str], *, lines: Iterable[tuple[int, str]] = ())
             raise ValueError(f"{where}: its key is there already, under another name; keep one")
         keys[name] = key
     return keys
+
+
+def first_key(entries: Sequence[str], file: Path | None) -> str | None:
+    """Return a key to show those who know the same ones; None where there is none.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or as for `all_keys`.
+    """
+    keys = all_keys(entries, file.read_text("utf-8") if file else "")
+    return next(iter(keys.values()), None)
 
 
 def all_keys(entries: Sequence[str], text: str, quotas: Collection[str] = ()) -> dict[str, str]:

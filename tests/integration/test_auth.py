@@ -11,7 +11,6 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from app.core.clock import SystemClock
 from app.core.errors import PartlyRejected, Retryable
 from app.core.request import Signal
 from app.health import Health
@@ -30,23 +29,6 @@ SHOWN = [("authorization", "Bearer sesame"), ("x-api-key", "sesame")]
 NOT_SHOWN = [("authorization", "Bearer wrong"), ("authorization", "Basic sesame"), ("x-api-key", "wrong"), ("x-a", "b")]
 SLOW = {"items_per_second": 0.001, "burst": "1000s"}
 """One item is saved up, and the next takes long."""
-
-
-@pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics("0")
-
-
-@pytest.fixture
-def health() -> Health:
-    health = Health("0", SystemClock())
-    health.ready_now()
-    return health
 
 
 @pytest.fixture

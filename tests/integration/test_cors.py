@@ -30,11 +30,6 @@ OTLP = "accept, authorization, content-encoding, content-type, traceparent, trac
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
 def cors() -> dict[str, object]:
     return {"allowed_origins": ORIGINS, "allowed_headers": ["X-Tenant"]}
 

@@ -32,11 +32,6 @@ Serve = Callable[..., AbstractAsyncContextManager[GrpcReceiver]]
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
 def serve(sink: Sink) -> Serve:
     @asynccontextmanager
     async def serve(**settings: object) -> AsyncIterator[GrpcReceiver]:

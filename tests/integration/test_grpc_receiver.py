@@ -35,23 +35,6 @@ Make = Callable[..., GrpcReceiver]
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics("0")
-
-
-@pytest.fixture
-def health() -> Health:
-    health = Health("0", SystemClock())
-    health.ready_now()
-    return health
-
-
-@pytest.fixture
 def make(sink: Sink, metrics: Metrics, health: Health) -> Make:
     def make(**settings: object) -> GrpcReceiver:
         values = {"host": "127.0.0.1", "grpc_port": 0, **settings}

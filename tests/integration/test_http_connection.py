@@ -39,11 +39,6 @@ async def elsewhere(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
 def serve(sink: Sink) -> Serve:
     meter = Meter(Metrics("0"), "http")
     app = OtlpApp(Limits(1 << 20, 1 << 20, 1 << 24), Handler(sink, meter), meter, elsewhere)

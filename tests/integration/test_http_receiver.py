@@ -14,7 +14,6 @@ import pytest
 import zstandard
 from google.rpc.status_pb2 import Status
 
-from app.core.clock import SystemClock
 from app.core.errors import Retryable
 from app.core.request import ExportRequest, Signal
 from app.health import Health
@@ -26,23 +25,6 @@ from tests.support.raw_http import RawClient, post
 from tests.support.sink import Sink
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-
-
-@pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics("0")
-
-
-@pytest.fixture
-def health() -> Health:
-    health = Health("0", SystemClock())
-    health.ready_now()
-    return health
 
 
 Make = Callable[..., HttpReceiver]

@@ -1,8 +1,10 @@
 """API keys as people write them."""
 
+from pathlib import Path
+
 import pytest
 
-from app.settings.api_keys import all_keys, parse_keys, read_list
+from app.settings.api_keys import all_keys, first_key, parse_keys, read_list
 
 
 def test_keys_have_names_or_are_called_by_their_place() -> None:
@@ -61,3 +63,11 @@ def test_a_quota_for_a_key_in_place_of_its_name_is_told_without_the_key() -> Non
     with pytest.raises(ValueError, match="a key itself stands where its name is wanted") as caught:
         all_keys([], "web:hush", ["hush"])
     assert "hush" not in str(caught.value)
+
+
+def test_the_first_key_is_that_of_the_configuration_or_else_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# of the apps\napp:open\n")
+    assert first_key(["web:sesame", "b"], file) == "sesame"
+    assert first_key([], file) == "open"
+    assert first_key([], None) is None
