@@ -9,13 +9,12 @@ import zlib
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from ssl import SSLContext
-from types import TracebackType
-from typing import Self
 
 import zstandard
 
 from app.core.request import Signal
 from tests.support.exchange import Answer, Close, Http, Partial, Raw, Received, Reset, Success
+from tests.support.streams import StreamServer
 
 __all__ = ["HttpSide"]
 
@@ -27,47 +26,21 @@ _REJECTED = {
 }
 
 
-class HttpSide:
+class HttpSide(StreamServer):
     """Serves from entering to leaving; a connection that is open then is cut."""
 
     def __init__(
         self, ask: Callable[[Received], Coroutine[None, None, Answer]], port: int, context: SSLContext | None
     ) -> None:
-        self.port = port
-        """Which port, once it serves; the same one again when it serves again."""
+        super().__init__(self._exchanges, port, context)
         self._ask = ask
-        self._context = context
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._context, reuse_address=True
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.close()
-        for task, writer in self._connections.items():
-            writer.transport.abort()
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[task] = writer
+    async def _exchanges(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._exchange(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away, as clients may
-        finally:
-            del self._connections[task]
-            writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether the connection stays open."""

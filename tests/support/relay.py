@@ -6,6 +6,8 @@ import struct
 from types import TracebackType
 from typing import Self
 
+from tests.support.streams import StreamServer
+
 __all__ = ["Relay"]
 
 
@@ -15,24 +17,23 @@ class Relay:
     def __init__(self, port: int) -> None:
         self.sent = 0
         """Bytes from clients to the destination."""
-        self.port = 0
         self._destination = port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = StreamServer(self._serve)
         self._writers: set[asyncio.StreamWriter] = set()
         self._passed = asyncio.Condition()
 
+    @property
+    def port(self) -> int:
+        return self._server.port
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._server.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._server.__aexit__(kind, error, trace)
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -42,8 +43,7 @@ class Relay:
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
-        for task in self._tasks:
-            task.cancel()
+        self._server.cut()
 
     async def passed(self, count: int, *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
         """Wait until `count` bytes went to the destination."""
@@ -51,10 +51,6 @@ class Relay:
             await self._passed.wait_for(lambda: self.sent >= count)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         back, forth = await asyncio.open_connection("127.0.0.1", self._destination)
         ends = {writer, forth}
         self._writers |= ends
@@ -66,8 +62,7 @@ class Relay:
             pass  # one end went away, and so the other is let go
         finally:
             self._writers -= ends
-            for end in ends:
-                end.close()
+            forth.close()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
         while data := await reader.read(1 << 16):
