@@ -1,7 +1,8 @@
 """How much memory the service's cgroup allows, and who gets what is left of it."""
 
 from app.memory.cgroup import Cgroup, find_cgroup
+from app.memory.coming import Coming
 from app.memory.headroom import COPIES, Headroom, Promise, at_hand, reserve
 from app.memory.malloc import map_large_blocks
 
-__all__ = ["COPIES", "Cgroup", "Headroom", "Promise", "at_hand", "find_cgroup", "map_large_blocks", "reserve"]
+__all__ = ["COPIES", "Cgroup", "Coming", "Headroom", "Promise", "at_hand", "find_cgroup", "map_large_blocks", "reserve"]

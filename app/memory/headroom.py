@@ -8,6 +8,7 @@ A request promises what it may take before it is taken, and lets go of it when i
 - What a request let go of that was taken counts until usage was read again: some of it may have become the queue's.
   What was not needed, or refused, is free at once.
 - What of its promise a request is known to have taken is not counted twice, once usage was read with it.
+- Who holds room for something that takes long to come gives way (`coming.py`).
 - Usage is read once in a while, not for each request; between two readings the promises are exact.
 """
 
@@ -20,6 +21,7 @@ from typing import Final
 
 from app.core.errors import Retryable
 from app.memory.cgroup import Cgroup
+from app.memory.coming import Coming
 from app.memory.malloc import give_back
 
 __all__ = ["COPIES", "Headroom", "Promise"]
@@ -31,6 +33,10 @@ COPIES: Final = 3
 
 _WINDOW_BYTES: Final = 1 << 16
 """What comes of a body before it is read, at most."""
+
+_SMALL_REQUEST: Final = COPIES * _WINDOW_BYTES
+_SMALL_BYTES: Final = 4 << 20
+"""How much of what is left alone is there for small requests and for places in line, or large ones could take all."""
 
 _RESERVE = 32 << 20
 _PATIENCE_SECONDS = 1.0
@@ -52,6 +58,8 @@ class Headroom:
         trim: Callable[[], object] = give_back,
     ) -> None:
         self.limit = cgroup.limit
+        self.coming = Coming(monotonic)
+        """Those who hold some of it for what has not come yet."""
         self._cgroup = cgroup
         self._reserve = reserve(cgroup.limit)
         self._monotonic = monotonic
@@ -75,17 +83,24 @@ class Headroom:
         return self._promised
 
     @property
+    def room(self) -> int:
+        """Bytes that may be promised in all, but for a little more to small requests."""
+        now = self._monotonic()
+        if now - self._read_at >= _READ_SECONDS:
+            self._read(now)
+        return self._free + self._read_filled - self._let_go
+
+    @property
     def short(self) -> bool:
         """Whether someone was refused within the last seconds."""
         return self._monotonic() - self._refused_at < _SHORT_SECONDS
 
-    def take(self, size: int) -> bool:
-        """Promise `size` bytes; False where they do not fit."""
-        now = self._monotonic()
-        if now - self._read_at >= _READ_SECONDS:
-            self._read(now)
-        if size > self._free + self._read_filled - self._promised - self._let_go:
-            self._give_back(now)
+    def take(self, size: int, *, small: bool = False) -> bool:
+        """Promise `size` bytes; False where they do not fit. A `small` request may have what is left to such alone."""
+        room = self.room + _SMALL_BYTES if small else self.room
+        if size > room - self._promised:
+            self._give_back(self._monotonic())
+            self.coming.hurry()
             return False
         self._promised += size
         return True
@@ -162,7 +177,7 @@ class Promise:
     def resize(self, size: int) -> bool:
         """Be promised `size` bytes from now on; False, and nothing changes, where they do not fit."""
         if size > self.size:
-            if not self._headroom.take(size - self.size):
+            if not self._headroom.take(size - self.size, small=size <= _SMALL_REQUEST):
                 return False
         else:
             self._headroom.give(self.size - size, used=False)
@@ -180,7 +195,7 @@ class Promise:
 
     def at_once(self, size: int) -> bool:
         """As `resize`, but past others who wait only where it is not much."""
-        return (size <= COPIES * _WINDOW_BYTES or not self._headroom.line) and self.resize(size)
+        return (size <= _SMALL_REQUEST or not self._headroom.line) and self.resize(size)
 
     async def in_turn(self, size: int) -> None:
         """Be promised `size` bytes, at once or after waiting in line for a moment.

@@ -1,10 +1,11 @@
 """How much memory the bodies of all requests together may take."""
 
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
 from app.core.errors import Retryable
-from app.memory import COPIES, Headroom, Promise
+from app.memory import COPIES, Coming, Headroom, Promise
 
 __all__ = ["Budget", "Lease"]
 
@@ -16,6 +17,7 @@ class Budget:
         self.limit = limit
         self.key = key
         self.headroom = headroom
+        self.coming = Coming() if headroom is None else headroom.coming
         self.held = 0
 
 
@@ -48,6 +50,14 @@ class Lease:
         if self._promise is not None and COPIES * size > self._promise.size:
             await self._promise.in_turn(COPIES * size)
 
+    def wait(self) -> AbstractAsyncContextManager[None]:
+        """Within it the rest of a body is waited for.
+
+        Raises:
+            Retryable: it took a while when others needed the room.
+        """
+        return self._budget.coming.wait()
+
     def resize(self, size: int) -> None:
         """Hold `size` bytes from now on.
 
@@ -71,6 +81,7 @@ class Lease:
         budget = self._budget
         held = budget.held + size - self._size
         if held > budget.limit:
+            budget.coming.hurry()
             raise Retryable(
                 f"{budget.key}: requests under way hold {budget.held} of {budget.limit} bytes, and this takes {size}",
                 reason="inflight",

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import grpc
@@ -24,7 +25,7 @@ from app.core.consumer import Consumer
 from app.core.errors import OtlpError, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import Signal
-from app.memory import Headroom
+from app.memory import Headroom, Promise
 from app.receivers.answers import Answer, grpc_trailers, response_protobuf
 from app.receivers.auth import Doorkeeper, Holder
 from app.receivers.grpc_gate import Gate
@@ -69,7 +70,7 @@ class GrpcReceiver:
         headroom: Headroom | None = None,
     ) -> None:
         self._settings = settings
-        self._gate = None if headroom is None else Gate(headroom, settings.max_request_size)
+        self._gate = None if headroom is None else Gate(headroom, settings.max_request_size, settings.body_timeout)
         self._probes = health
         self._tls = tls
         self._meter = Meter(metrics, "grpc")
@@ -126,7 +127,8 @@ class GrpcReceiver:
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
         server = grpc.aio.server(options=server_options(self._settings, gated=self._gate is not None))
-        exports = _Exports(self._export, self._export_later, self._turn_away, self._handler, self._gate)
+        export = self._export if self._gate is None else partial(self._export_gated, self._gate)
+        exports = _Exports(export, self._turn_away, self._handler)
         server.add_generic_rpc_handlers((exports, self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
@@ -141,20 +143,24 @@ class GrpcReceiver:
 
         return grpc.unary_unary_rpc_method_handler(export)
 
-    def _export_later(self, gate: Gate, signal: Signal, caller: "_Caller | None") -> "Method":
-        """Make a handler that reads the message when there is room for it; to read it by itself costs more."""
+    def _export_gated(self, gate: Gate, signal: Signal, caller: "_Caller | None" = None) -> "Method":
+        """Make a handler that reads the message when there is room for it."""
 
         async def export(_: AsyncIterator[bytes], context: Context) -> bytes:
+            promise = Promise(gate.headroom)
             try:
-                self._check_open()
-                await gate.wait()
-            except OtlpError as error:
-                answer = self._handler.refuse(signal, error)
-                self._meter.answered(signal, answer.code.name)
-                return await _reply(answer, context)
-            body = await context.read()  # an iterator would hold on to it
-            answer = await self._answer(signal, body if isinstance(body, bytes) else b"", caller)
-            del body  # as above
+                try:
+                    self._check_open()
+                    body = await gate.read(context, promise)
+                except OtlpError as error:
+                    answer = self._handler.refuse(signal, error)
+                    self._meter.answered(signal, answer.code.name)
+                    promise.let_go(used=False)
+                else:
+                    answer = await self._answer(signal, body, caller)
+                    del body  # as above
+            finally:
+                promise.let_go()
             return await _reply(answer, context)
 
         return grpc.stream_unary_rpc_method_handler(export)
@@ -176,8 +182,6 @@ class GrpcReceiver:
         try:
             try:
                 self._check_open()
-                if self._gate is not None:
-                    await self._gate.arrived(len(body))
             except OtlpError as error:
                 answer = self._handler.refuse(signal, error)
             else:
@@ -217,7 +221,7 @@ _NOTHING: Final = _Caller()
 class _Exports(grpc.GenericRpcHandler):
     """The methods of all signals. `export` makes a handler; most calls need none of their own.
 
-    Where there is a `gate` that does not open, `export_later` makes it; for who may not call, `refuse` does.
+    For who may not call, `refuse` makes it.
 
     A call's metadata is looked at here, where gRPC has it at hand; to ask for it later costs three times as much.
     """
@@ -225,16 +229,12 @@ class _Exports(grpc.GenericRpcHandler):
     def __init__(
         self,
         export: Callable[..., "Method"],
-        export_later: Callable[..., "Method"],
         refuse: Callable[..., "Method"],
         handler: Handler,
-        gate: Gate | None,
     ) -> None:
         self._export = export
-        self._export_later = export_later
         self._refuse = refuse
         self._handler = handler
-        self._gate = gate
         self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
@@ -257,8 +257,6 @@ class _Exports(grpc.GenericRpcHandler):
             caller = self._caller(instances, traceparent, authorization, api_key)
         if caller is not None and caller.refusal is not None:
             return self._refuse(signal, caller.refusal)
-        if self._gate is not None and not self._gate.opens():
-            return self._export_later(self._gate, signal, caller)
         return handler if caller is None else self._export(signal, caller)
 
     def _caller(self, instances: str, traceparent: str, authorization: str, api_key: str) -> _Caller:

@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -191,21 +192,30 @@ async def _read(receive: Receive, length: int, limit: int, key: str, lease: Leas
     """Read a body of the announced `length`, or as long as it is where none was announced (0)."""
     if length > limit:
         raise TooLarge(f"the body has {length} bytes, above the bound of {limit} ({key})")
-    await lease.expect(length)
+    # Before something has come, nothing is held for it.
+    piece, more = await _piece(receive)
+    await lease.expect(max(length, len(piece)))
     pieces: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _Gone
-        piece = message.get("body", b"")
-        more = message.get("more_body", False)
-        size += len(piece)
-        if size > limit:
-            raise TooLarge(f"the body has more than {limit} bytes ({key})")
-        lease.resize(size)
-        pieces.append(piece)
+    size = 0
+    async with lease.wait() if more else nullcontext():
+        while True:
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"the body has more than {limit} bytes ({key})")
+            lease.resize(size)
+            pieces.append(piece)
+            if not more:
+                break
+            piece, more = await _piece(receive)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """What has come of a body, and whether there is more."""
+    message = await receive()
+    if message["type"] != "http.request":
+        raise _Gone
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def _not_allowed(method: str, signal: Signal) -> Answer:

@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import Retryable
 from app.memory import Headroom, Promise, at_hand
 from tests.support.cgroup_files import CgroupFiles
-from tests.support.clock import FakeClock, until
+from tests.support.clock import FakeClock, turns, until
 
 MIB = 1 << 20
 
@@ -46,6 +46,15 @@ async def test_nothing_is_promised_that_would_bring_usage_and_promises_above_the
 def test_a_tenth_of_a_large_limit_is_left_alone(tmp_path: Path) -> None:
     headroom = Headroom(CgroupFiles(tmp_path, 1000 * MIB).find(), trim=lambda: None)
     assert Promise(headroom).resize(900 * MIB)
+
+
+async def test_large_ones_leave_some_memory_to_small_ones(headroom: Headroom) -> None:
+    large, growing = Promise(headroom), Promise(headroom)
+    assert large.resize(224 * MIB)
+    assert growing.resize(192 * 1024)
+    assert not growing.resize(192 * 1024 + 1)
+    assert not large.resize(224 * MIB + 1)
+    assert [Promise(headroom).resize(192 * 1024) for _ in range(21)] == [True] * 20 + [False]
 
 
 async def test_a_refusal_says_that_memory_is_short_and_is_retryable(
@@ -146,7 +155,7 @@ async def test_who_waited_for_a_moment_is_refused_and_holds_no_more(
 
 
 async def test_where_not_even_a_place_in_line_fits_there_is_no_waiting(headroom: Headroom, files: CgroupFiles) -> None:
-    files.use(224 * MIB)
+    files.use(228 * MIB)
     with pytest.raises(Retryable):
         await Promise(headroom).in_turn(100 * MIB)
     assert not headroom.line
@@ -227,6 +236,27 @@ async def test_who_holds_something_and_needs_more_goes_before_those_who_hold_not
     holder.let_go(used=False)
     await coming
     assert headroom.promised == outside.size == 120 * MIB
+
+
+async def test_who_takes_long_to_come_gives_way_to_who_finds_no_room(headroom: Headroom, clock: FakeClock) -> None:
+    slow, quick = Promise(headroom), Promise(headroom)
+
+    async def come_slowly() -> None:
+        slow.demand(200 * MIB)
+        try:
+            async with headroom.coming.wait():
+                await asyncio.Event().wait()
+        finally:
+            slow.let_go(used=False)
+
+    coming = asyncio.create_task(come_slowly())
+    await turns()
+    await clock.advance(1)
+    await quick.in_turn(24 * MIB)
+    assert not coming.done(), "there was room for both"
+    await quick.in_turn(200 * MIB)
+    with pytest.raises(Retryable, match="came too slowly"):
+        await coming
 
 
 def test_what_a_refused_request_held_is_free_at_once(headroom: Headroom) -> None:

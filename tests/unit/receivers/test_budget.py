@@ -1,5 +1,6 @@
 """Memory that requests share."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,28 @@ async def test_more_than_others_leave_is_refused_for_now_and_changes_nothing() -
         with pytest.raises(Retryable):
             await other.expect(3)
         assert budget.held == 9
+
+
+async def test_a_body_that_takes_long_to_come_gives_way_when_the_budget_is_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.memory.coming._SLOW_SECONDS", 0)
+    budget = Budget(10, "server.max_inflight_bytes")
+
+    async def come_slowly() -> None:
+        with Lease(budget) as lease:
+            lease.resize(8)
+            async with lease.wait():
+                await asyncio.Event().wait()
+
+    slow = asyncio.create_task(come_slowly())
+    await asyncio.sleep(0)
+    with Lease(budget) as quick:
+        with pytest.raises(Retryable, match="hold 8 of 10 bytes"):
+            quick.resize(3)
+        with pytest.raises(Retryable, match="came too slowly"):
+            await slow
+        quick.resize(3)
 
 
 def test_a_budget_is_given_back_when_a_request_fails() -> None:

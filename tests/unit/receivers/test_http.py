@@ -277,8 +277,8 @@ async def test_bodies_together_are_bounded_and_what_is_beyond_may_come_later(app
     first = asyncio.create_task(ask(app, "/v1/traces", spans(name="x" * 900)))
     await sink.wait_for_callers(1)
 
-    announced = await ask(app, "/v1/traces", headers=typed(("content-length", "900")))
-    assert (announced.status, announced.reads) == (503, 0)
+    announced = await ask(app, "/v1/traces", b"x" * 450, b"x" * 450, headers=typed(("content-length", "900")))
+    assert (announced.status, announced.reads) == (503, 1)
     assert "server.max_inflight_bytes" in check_status(announced, 14)
 
     chunked = await ask(app, "/v1/traces", *[b"x" * 100] * 9)
@@ -348,7 +348,7 @@ async def test_a_request_that_the_end_of_the_server_cuts_off_may_come_again(app:
     assert (reply.status, "retry-after" in reply.headers) == (503, True)
 
 
-async def test_a_request_that_memory_has_no_room_for_is_refused_unread_and_told_to_come_back(
+async def test_a_request_that_memory_has_no_room_for_is_read_no_further_and_told_to_come_back(
     sink: Sink, metrics: Metrics, tmp_path: Path
 ) -> None:
     files = CgroupFiles(tmp_path, 256 << 20)
@@ -357,8 +357,8 @@ async def test_a_request_that_memory_has_no_room_for_is_refused_unread_and_told_
     headroom = Headroom(files.find(), trim=lambda: None)
     app = OtlpApp(LIMITS, Handler(sink, meter), meter, elsewhere, headroom=headroom)
     headers = [("content-type", PROTOBUF), ("content-length", "1000")]
-    reply = await ask(app, Signal.TRACES.path, bytes(1000), headers=headers)
-    assert (reply.status, reply.reads, sink.requests) == (503, 0, [])
+    reply = await ask(app, Signal.TRACES.path, bytes(500), bytes(500), headers=headers)
+    assert (reply.status, reply.reads, sink.requests) == (503, 1, [])
     assert reply.headers["retry-after"] in {"1", "2"}
     assert "memory is short" in check_status(reply, 14)
 
@@ -367,7 +367,7 @@ async def test_a_body_that_inflates_to_more_than_memory_has_room_for_is_refused_
     sink: Sink, metrics: Metrics, tmp_path: Path
 ) -> None:
     files = CgroupFiles(tmp_path, 256 << 20)
-    files.use(224 * (1 << 20) - 500)
+    files.use(228 * (1 << 20) - 500)
     meter = Meter(metrics, "http")
     headroom = Headroom(files.find(), trim=lambda: None)
     app = OtlpApp(LIMITS, Handler(sink, meter), meter, elsewhere, headroom=headroom)
