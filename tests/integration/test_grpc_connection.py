@@ -1,7 +1,6 @@
 """What a client may do to a gRPC connection, frame by frame."""
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -16,6 +15,7 @@ from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
 from app.settings import AuthSettings, ServerSettings
 from app.telemetry.metrics import Metrics
+from tests.support.bombs import GZIP, ZLIB, deflated_zeros
 from tests.support.patience import PATIENCE
 from tests.support.payload import spans
 from tests.support.peak import peak_growth
@@ -126,12 +126,11 @@ async def test_who_shows_no_key_is_turned_away_before_a_byte_of_its_message_come
 
 
 class TestBombs:
-    @pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("deflate", 15)])
+    @pytest.mark.parametrize(("coding", "wbits"), [("gzip", GZIP), ("deflate", ZLIB)])
     async def test_a_message_that_inflates_to_gigabytes_is_refused_and_costs_its_bound(
         self, serve: Serve, sink: Sink, coding: str, wbits: int
     ) -> None:
-        packer = zlib.compressobj(9, wbits=wbits)
-        bomb = b"".join(packer.compress(bytes(MIB)) for _ in range(2048)) + packer.flush()
+        bomb = deflated_zeros(2 * MIB, wbits)
         async with serve() as receiver, RawHttp2Client(receiver.port) as client:
             with peak_growth() as peak:
                 client.call(1, PATH, grpc_encoding=coding)
