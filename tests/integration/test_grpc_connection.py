@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import grpc
 import grpc.aio
@@ -109,6 +109,21 @@ class TestSlowness:
             await client.closed()
             assert why((await client.until(GOAWAY))[0]) == b"max_age"
         assert len(sink.requests) == 2
+
+
+async def test_connections_that_begin_at_once_do_not_grow_old_at_once(serve: Serve) -> None:
+    """By itself gRPC adds or takes a tenth: without that they would end in the order in which they began."""
+    ended: list[RawHttp2Client] = []
+
+    async def grow_old(client: RawHttp2Client) -> None:
+        (*_, goaway) = await client.until(GOAWAY)
+        assert why(goaway) == b"max_age"
+        ended.append(client)
+
+    async with serve(max_connection_age=AGE) as receiver, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawHttp2Client(receiver.port)) for _ in range(20)]
+        await asyncio.gather(*map(grow_old, clients))
+    assert ended != clients
 
 
 async def test_who_shows_no_key_is_turned_away_before_a_byte_of_its_message_comes(sink: Sink) -> None:
