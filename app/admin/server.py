@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.admin.body import BoundedBody
 from app.receivers.http_bounds import Bounds
 from app.receivers.http_server import HttpServer
 from app.receivers.probes import Probes, health_routes
@@ -22,6 +23,7 @@ __all__ = ["AdminServer"]
 
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _BOUNDS = Bounds(max_connections=100, header_timeout=10, body_timeout=10, max_connection_age=300)
+_BODY_BYTES = 256 << 10  # more numbers of letters than xargs puts into a command
 
 
 class AdminServer:
@@ -39,6 +41,7 @@ class AdminServer:
         routers: Iterable[APIRouter] = (),
     ) -> None:
         pages = FastAPI(title="otlp-service admin", docs_url=None, redoc_url=None, openapi_url=None)
+        pages.add_middleware(BoundedBody, limit=_BODY_BYTES)
         pages.include_router(health_routes(health))
         for router in routers:
             pages.include_router(router)

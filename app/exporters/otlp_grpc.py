@@ -31,10 +31,15 @@ _INLINE_BYTES = 16 * 1024
 """Up to here gRPC's gzip takes less time (0.1 ms) than a trip to a thread."""
 
 _ANSWER_LIMIT = 4 << 20
+_METADATA_LIMIT = 1 << 16
+"""A status whose words and details are longer is lost, and taken for a refusal of the data; gRPC's default is 8 KiB."""
+
 _OWN_LIMIT = "CLIENT: Received message larger than max"
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", _ANSWER_LIMIT),
+    ("grpc.max_metadata_size", _METADATA_LIMIT),
+    ("grpc.absolute_max_metadata_size", _METADATA_LIMIT),
     ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a headless service, as collectors do
     ("grpc.service_config_disable_resolution", 1),  # how to retry is not for DNS to say
     ("grpc.enable_http_proxy", 0),

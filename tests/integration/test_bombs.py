@@ -6,15 +6,12 @@ from app.core.errors import InvalidData
 from app.core.request import Signal
 from app.receivers.decode import read_protobuf
 from app.receivers.otlp_json import read_json
+from tests.support.bombs import many
 from tests.support.cost import cost_of
 from tests.support.wire import field, group, nested_values, varint
 
 MIB = 1 << 20
 UNKNOWN = varint(99 << 3) + b"\0"
-
-
-def many(item: bytes, size: int = MIB) -> bytes:
-    return item * (size // len(item))
 
 
 def in_attribute(value: bytes) -> bytes:

@@ -1,11 +1,16 @@
 """The OTLP/gRPC exporter against a scripted destination on real sockets."""
 
 import asyncio
+import gzip
 import logging
+import struct
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 from grpc import StatusCode
 
@@ -20,8 +25,14 @@ from tests.support.certificates import Certificates
 from tests.support.exchange import Delay, Grpc, Hang, Partial, Raw
 from tests.support.load import spans_request
 from tests.support.patience import PATIENCE
+from tests.support.peak import peak_growth
+from tests.support.raw_http2 import DATA, END_HEADERS, HEADERS, SETTINGS, Frame, message
 from tests.support.relay import Relay
+from tests.support.streams import StreamServer
 
+Talk = Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[None]]
+MIB = 1 << 20
+ANSWER = 4 * MIB  # bytes of an answer that are read
 SMALL = ExportRequest(Signal.TRACES, spans_request(1, 10), 10)
 LARGE = ExportRequest(Signal.TRACES, spans_request(1, 10_000), 10_000)  # 3 MB
 RETRYABLE_CODES = [
@@ -64,6 +75,29 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 def count(metrics: Metrics, code: str) -> float | None:
     return metrics.registry.get_sample_value("otlp_exporter_requests_total", {"signal": "traces", "code": code})
+
+
+class _Only(grpc.GenericRpcHandler):
+    """Each method is `talk`."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+
+    def service(self, _: grpc.HandlerCallDetails) -> object:
+        return grpc.unary_stream_rpc_method_handler(self._talk)
+
+
+@asynccontextmanager
+async def serving(talk: Talk) -> AsyncIterator[str]:
+    """The endpoint of a server that answers each call with as many messages as `talk` has."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([_Only(talk)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 async def refusal(exporter: Exporter, request: ExportRequest = SMALL) -> OtlpError:
@@ -181,6 +215,72 @@ class TestSuccess:
             await exporter.consume(SMALL)
         assert len(backend.requests) == 2
         assert [record.levelname for record in caplog.records if record.name.startswith("app.")] == ["DEBUG"]
+
+
+class TestBounds:
+    async def test_an_answer_is_read_up_to_its_bound_and_not_a_byte_further(
+        self, backend: Backend, exporter: Exporter
+    ) -> None:
+        overhead = len(Partial(1, "x" * ANSWER).to_protobuf(Signal.TRACES)) - ANSWER
+        backend.script(Partial(1, "x" * (ANSWER - overhead)), Partial(1, "x" * (ANSWER - overhead + 1)))
+        assert isinstance(await refusal(exporter), PartlyRejected)
+        await exporter.consume(SMALL)
+
+    async def test_answers_without_an_end_cost_little_and_time_out(self, metrics: Metrics) -> None:
+        piece = bytes(MIB)
+
+        async def talk(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+            while True:
+                await context.write(piece)
+
+        async with (
+            serving(talk) as endpoint,
+            make_exporter(settings_for(endpoint, timeout=1), metrics, "1") as exporter,
+        ):
+            with peak_growth() as peak:
+                assert isinstance(await refusal(exporter), Retryable)
+        assert peak.growth < 32 * MIB
+
+    async def test_an_answer_that_inflates_beyond_its_bound_costs_little_and_is_taken_for_a_refusal_of_the_size(
+        self, metrics: Metrics
+    ) -> None:
+        """A server says the same in the same words where it is our message that inflates to too much."""
+        bomb = message(gzip.compress(bytes(48 * MIB)), compressed=True)
+        assert len(bomb) < 65_536  # so that no window holds it up
+        pieces = [bomb[start : start + 16_384] for start in range(0, len(bomb), 16_384)]
+        head = b"\x88" + b"".join(
+            b"\0%c%b%c%b" % (len(name), name, len(value), value)
+            for name, value in ((b"content-type", b"application/grpc"), (b"grpc-encoding", b"gzip"))
+        )
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(24)  # the preface
+            writer.write(Frame(SETTINGS, 0, 0).to_bytes())
+            kind = -1
+            while kind != HEADERS:
+                length, kind = (
+                    struct.unpack("!I", b"\0" + await reader.readexactly(3))[0],
+                    (await reader.readexactly(1))[0],
+                )
+                await reader.readexactly(5 + length)
+            for frame in (Frame(HEADERS, END_HEADERS, 1, head), *(Frame(DATA, 0, 1, piece) for piece in pieces)):
+                writer.write(frame.to_bytes())
+            await reader.read()
+
+        async with (
+            StreamServer(talk) as server,
+            make_exporter(settings_for(f"http://127.0.0.1:{server.port}"), metrics, "1") as exporter,
+        ):
+            with peak_growth() as peak:
+                assert isinstance(await refusal(exporter), TooLarge)
+        assert peak.growth < 32 * MIB
+
+    async def test_a_refusal_of_many_words_is_read(self, backend: Backend, exporter: Exporter) -> None:
+        backend.otherwise = Grpc(StatusCode.UNAVAILABLE, "x" * 30_000, retry=2.5)
+        for _ in range(5):
+            error = await refusal(exporter)
+            assert isinstance(error, Retryable)
+            assert error.delay == 2.5
 
 
 class TestRefusal:

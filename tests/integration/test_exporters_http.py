@@ -24,9 +24,12 @@ from tests.support.certificates import Certificates
 from tests.support.exchange import Answer, Close, Delay, Hang, Http, Partial, Raw, Reset, Success, status
 from tests.support.load import spans_request
 from tests.support.patience import PATIENCE
+from tests.support.peak import peak_growth
+from tests.support.streams import StreamServer
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 SMALL = ExportRequest(Signal.TRACES, spans_request(1, 10), 10)
+ANSWER = 4 << 20  # bytes of an answer that are read
 LARGE = ExportRequest(Signal.TRACES, spans_request(1, 10_000), 10_000)  # 3 MB
 
 
@@ -82,6 +85,25 @@ async def served(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
         await ended.wait()
+
+
+@asynccontextmanager
+async def endless(head: bytes, piece: bytes) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The endpoint of a server that answers `head` and then `piece` for ever; what is set when a client hangs up."""
+    hung_up = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        try:
+            while True:
+                writer.write(piece)
+                await writer.drain()
+        except ConnectionError:
+            hung_up.set()
+
+    async with StreamServer(talk) as server:
+        yield f"http://127.0.0.1:{server.port}", hung_up
 
 
 async def refusal(exporter: Exporter, request: ExportRequest = SMALL) -> OtlpError:
@@ -237,6 +259,50 @@ class TestSuccess:
             await exporter.consume(SMALL)
         assert len(backend.requests) == 2
         assert [record.levelname for record in caplog.records][:1] == ["DEBUG"]
+
+
+class TestBounds:
+    async def test_an_answer_is_read_up_to_its_bound_and_not_a_byte_further(
+        self, backend: Backend, exporter: Exporter
+    ) -> None:
+        overhead = len(Partial(1, "x" * ANSWER).to_protobuf(Signal.TRACES)) - ANSWER
+        backend.script(Partial(1, "x" * (ANSWER - overhead)), Partial(1, "x" * (ANSWER - overhead + 1)))
+        assert isinstance(await refusal(exporter), PartlyRejected)
+        await exporter.consume(SMALL)
+
+    @pytest.mark.parametrize("status_line", ["200 OK", "503 Service Unavailable"])
+    @pytest.mark.parametrize("chunked", [False, True], ids=["", "chunked"])
+    async def test_an_answer_without_an_end_is_hung_up_on_and_costs_little(
+        self, metrics: Metrics, status_line: str, *, chunked: bool
+    ) -> None:
+        head = f"HTTP/1.1 {status_line}\r\n" + "transfer-encoding: chunked\r\n" * chunked + "\r\n"
+        piece = b"10000\r\n%b\r\n" % bytes(0x10000) if chunked else bytes(0x10000)
+        async with (
+            endless(head.encode(), piece) as (endpoint, hung_up),
+            make_exporter(ExporterSettings(endpoint=endpoint), metrics, "1") as exporter,
+        ):
+            with peak_growth() as peak:
+                if status_line == "200 OK":
+                    await exporter.consume(SMALL)
+                else:
+                    assert isinstance(await refusal(exporter), NotAllowed)
+                async with asyncio.timeout(PATIENCE):
+                    await hung_up.wait()
+        assert peak.growth < 32 << 20
+
+    @pytest.mark.parametrize("piece", [b"x: y\r\n", b"y" * 64], ids=["headers", "a header"])
+    async def test_an_answer_whose_head_has_no_end_is_hung_up_on_and_may_come_again(
+        self, metrics: Metrics, piece: bytes
+    ) -> None:
+        async with (
+            endless(b"HTTP/1.1 200 OK\r\nx: ", piece * 1000) as (endpoint, hung_up),
+            make_exporter(ExporterSettings(endpoint=endpoint), metrics, "1") as exporter,
+        ):
+            with peak_growth() as peak:
+                assert isinstance(await refusal(exporter), Retryable)
+                async with asyncio.timeout(PATIENCE):
+                    await hung_up.wait()
+        assert peak.growth < 32 << 20
 
 
 class TestRefusal:

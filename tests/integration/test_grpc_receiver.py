@@ -208,7 +208,8 @@ async def test_metadata_above_its_bound_is_refused_before_the_message_is_looked_
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call(spans(), timeout=PATIENCE, metadata=(("much", "x" * (64 << 10)),))
-    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.value.code() is Code.RESOURCE_EXHAUSTED
+    assert trailers(error.value) == {}  # gRPC says it, without RetryInfo: not to be sent again
     assert sink.requests == []
     assert await call(spans(), timeout=PATIENCE, metadata=(("some", "x" * (32 << 10)),)) == b""
 

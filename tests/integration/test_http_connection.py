@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
 from app.receivers.http_bounds import Bounds
+from app.receivers.http_connection import Connection
 from app.receivers.http_server import HttpServer
 from app.receivers.meter import Meter
 from app.telemetry.metrics import Metrics
@@ -345,6 +346,27 @@ class TestConnections:
             assert (answer.status, answer.last) == (200, True)
             assert await client.rest() == b""
         assert len(sink.requests) == 2
+
+    async def test_connections_grow_old_one_by_one_within_a_tenth_of_the_age_that_is_set(self, serve: Serve) -> None:
+        age, loop = 1000.0, asyncio.get_running_loop()
+        bounds = {"max_connections": 40, "max_connection_age": age, "idle_timeout": 10 * age}
+        async with serve(**bounds) as server, AsyncExitStack() as stack:
+            first = loop.time()
+            clients = [await stack.enter_async_context(RawClient(server.port)) for _ in range(40)]
+            for client in clients:
+                assert not (await client.ask(GET)).last
+            last = loop.time()
+            ended = []
+            for now in (first + age * 0.9, first + age * 0.95, first + age, first + age * 1.05, last + age * 1.1):
+                for connection in list(server.server_state.connections):
+                    assert isinstance(connection, Connection)
+                    connection.sweep(now)
+                old = [client for client in clients if (await client.ask(GET)).last]
+                clients = [client for client in clients if client not in old]
+                ended.append(len(old))
+        assert ended[0] == 0
+        assert clients == []
+        assert max(ended) < sum(ended) == 40
 
 
 class TestEnd:

@@ -7,7 +7,19 @@ from typing import Final, Self
 
 from tests.support.patience import PATIENCE
 
-__all__ = ["ACK", "DATA", "END_STREAM", "GOAWAY", "HEADERS", "PING", "Frame", "RawHttp2Client", "message"]
+__all__ = [
+    "ACK",
+    "DATA",
+    "END_HEADERS",
+    "END_STREAM",
+    "GOAWAY",
+    "HEADERS",
+    "PING",
+    "SETTINGS",
+    "Frame",
+    "RawHttp2Client",
+    "message",
+]
 
 DATA: Final = 0
 HEADERS: Final = 1
@@ -18,7 +30,7 @@ WINDOW_UPDATE: Final = 8
 
 ACK: Final = 1
 END_STREAM: Final = 1
-_END_HEADERS = 4
+END_HEADERS: Final = 4
 _INITIAL_WINDOW = 4
 _WINDOW = 65_535
 _LARGEST = 16_384
@@ -87,7 +99,7 @@ class RawHttp2Client:
         }
         # Literal fields without indexing, not Huffman coded (RFC 7541, 6.2.2).
         block = b"".join(b"\0%c%b%c%b" % (len(n), n.encode(), len(v), v.encode()) for n, v in fields.items())
-        self.send(Frame(HEADERS, _END_HEADERS, stream, block))
+        self.send(Frame(HEADERS, END_HEADERS, stream, block))
 
     async def data(self, stream: int, data: bytes, *, end: bool) -> None:
         """Send `data` on a stream, as the windows let it; `end` says whether that is all."""
