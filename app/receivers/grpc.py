@@ -22,7 +22,7 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it has no types
 
 from app.core.consumer import Consumer
-from app.core.errors import OtlpError, Retryable
+from app.core.errors import InvalidData, OtlpError, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import Signal
 from app.memory import Headroom, Promise
@@ -30,6 +30,7 @@ from app.receivers.answers import Answer, grpc_trailers, response_protobuf
 from app.receivers.auth import Doorkeeper, Holder
 from app.receivers.grpc_gate import Gate
 from app.receivers.grpc_health import GrpcHealth
+from app.receivers.grpc_metadata import METADATA_BYTES, MetadataBound
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
 from app.receivers.meter import Meter
@@ -43,7 +44,7 @@ __all__ = ["GrpcReceiver", "listen", "server_options"]
 _KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
-_METADATA_BYTES = 1 << 16
+_VALUE_BYTES = 4 * METADATA_BYTES  # gRPC's refusal has no RetryInfo, and ours says what to do: ours comes first
 _LARGEST = (1 << 31) - 1
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -129,7 +130,8 @@ class GrpcReceiver:
         server = grpc.aio.server(options=server_options(self._settings, gated=self._gate is not None))
         export = self._export if self._gate is None else partial(self._export_gated, self._gate)
         exports = _Exports(export, self._turn_away, self._handler)
-        server.add_generic_rpc_handlers((exports, self._health.handlers()))
+        bound = MetadataBound(self._refuse)
+        server.add_generic_rpc_handlers((bound, exports, self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
         await server.start()
@@ -174,6 +176,17 @@ class GrpcReceiver:
             return await _reply(answer, context)
 
         return grpc.stream_unary_rpc_method_handler(turn_away)
+
+    def _refuse(self, method: str, refusal: InvalidData) -> "Method":
+        """Make what refuses a call of any method; only those of OTLP are counted."""
+        signal = next((signal for signal in Signal if signal.method == method), None)
+        if signal is not None:
+            return self._turn_away(signal, refusal)
+
+        async def refuse(_: AsyncIterator[bytes], context: Context) -> bytes:
+            return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
     async def _answer(self, signal: Signal, body: bytes, caller: "_Caller | None") -> Answer:
         began = time.monotonic()
@@ -287,8 +300,8 @@ def server_options(settings: ServerSettings, *, gated: bool = False) -> list[tup
         ("grpc.max_connection_age_ms", milliseconds(settings.max_connection_age)),
         ("grpc.max_connection_age_grace_ms", milliseconds(settings.body_timeout)),
         ("grpc.server_handshake_timeout_ms", milliseconds(settings.header_timeout)),
-        ("grpc.max_metadata_size", _METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+        ("grpc.max_metadata_size", _VALUE_BYTES),
+        ("grpc.absolute_max_metadata_size", _VALUE_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(_PING_SECONDS)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.bdp_probe", 0 if gated else 1),

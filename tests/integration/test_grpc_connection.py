@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import ClassVar
 
 import grpc
 import grpc.aio
@@ -138,6 +139,31 @@ async def test_who_shows_no_key_is_turned_away_before_a_byte_of_its_message_come
         (trailers,) = await client.until(HEADERS)
         assert b"grpc-status\x0216" in trailers.payload  # UNAUTHENTICATED
     assert sink.requests == []
+
+
+class TestMetadata:
+    MUCH: ClassVar = [(f"x{number}", "y" * 1000) for number in range(100)]
+
+    async def test_of_many_values_is_refused_for_good_and_not_held_while_its_call_goes_on(
+        self, serve: Serve, sink: Sink
+    ) -> None:
+        async with serve() as receiver, RawHttp2Client(receiver.port) as client:
+            for number in range(100):  # more than may be open at once, and none of them is ended by the client
+                client.call(2 * number + 1, PATH, self.MUCH)
+                trailers = (await client.until(HEADERS, number + 1))[-1]
+                assert trailers.flags & END_STREAM
+                assert b"above the bound of 65536" in trailers.payload
+                assert b"retryinfo" not in trailers.payload
+            assert b"grpc-status\x013" in client.frames[0].payload  # INVALID_ARGUMENT, which then is in HPACK's table
+            await export(receiver.port)
+        assert len(sink.requests) == 1
+
+    @pytest.mark.parametrize("path", ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/no/such"])
+    async def test_of_many_values_is_refused_whatever_is_called(self, serve: Serve, path: str) -> None:
+        async with serve() as receiver, RawHttp2Client(receiver.port) as client:
+            client.call(1, path, self.MUCH)
+            (trailers,) = await client.until(HEADERS)
+            assert b"grpc-status\x013" in trailers.payload
 
 
 class TestBombs:

@@ -1,11 +1,13 @@
 """An HTTP/2 client that sends whatever frames it is told, as far as windows let it, and reads what comes."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from tests.support.patience import PATIENCE
+from tests.support.wire import varint
 
 __all__ = [
     "ACK",
@@ -27,6 +29,7 @@ SETTINGS: Final = 4
 PING: Final = 6
 GOAWAY: Final = 7
 WINDOW_UPDATE: Final = 8
+CONTINUATION: Final = 9
 
 ACK: Final = 1
 END_STREAM: Final = 1
@@ -48,6 +51,12 @@ class Frame:
     def to_bytes(self) -> bytes:
         length = len(self.payload).to_bytes(3, "big")
         return b"%b%c%c%b%b" % (length, self.kind, self.flags, self.stream.to_bytes(4, "big"), self.payload)
+
+
+def _string(text: str) -> bytes:
+    """A string literal of HPACK (RFC 7541, 5.2)."""
+    length = len(text)
+    return (varint(length) if length < 127 else b"\x7f" + varint(length - 127)) + text.encode()
 
 
 def message(body: bytes, *, compressed: bool = False) -> bytes:
@@ -86,8 +95,8 @@ class RawHttp2Client:
         """Send frames that no window holds up."""
         self._writer.write(b"".join(frame.to_bytes() for frame in frames))
 
-    def call(self, stream: int, path: str, **headers: str) -> None:
-        """Begin a gRPC call; underscores in the names of `headers` are hyphens."""
+    def call(self, stream: int, path: str, metadata: Iterable[tuple[str, str]] = (), /, **headers: str) -> None:
+        """Begin a gRPC call with `headers`, in whose names underscores are hyphens, and `metadata` of any size."""
         fields = {
             ":method": "POST",
             ":scheme": "http",
@@ -98,8 +107,10 @@ class RawHttp2Client:
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
         # Literal fields without indexing, not Huffman coded (RFC 7541, 6.2.2).
-        block = b"".join(b"\0%c%b%c%b" % (len(n), n.encode(), len(v), v.encode()) for n, v in fields.items())
-        self.send(Frame(HEADERS, END_HEADERS, stream, block))
+        block = b"".join(b"\0%b%b" % (_string(name), _string(value)) for name, value in (*fields.items(), *metadata))
+        for start in range(0, len(block), _LARGEST):
+            end = END_HEADERS if start + _LARGEST >= len(block) else 0
+            self.send(Frame(CONTINUATION if start else HEADERS, end, stream, block[start : start + _LARGEST]))
 
     async def data(self, stream: int, data: bytes, *, end: bool) -> None:
         """Send `data` on a stream, as the windows let it; `end` says whether that is all."""
