@@ -199,7 +199,7 @@ async def test_an_unknown_content_encoding_is_refused(app: OtlpApp, encoding: st
         (PROTOBUF, "", b"\xff"),
         (JSON, "", b"{"),
         (PROTOBUF, "gzip", b"no gzip"),
-        (JSON, "gzip", gzip.compress(b"{}")[:-3]),
+        (JSON, "gzip", gzip.compress(b"{}", mtime=0)[:-3]),
     ],
 )
 async def test_malformed_data_is_refused_for_good(
