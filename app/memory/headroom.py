@@ -3,8 +3,8 @@
 A request promises what it may take before it is taken, and lets go of it when it is answered:
 
 - Nothing is promised that would bring usage and all promises above the ceiling.
-- Who finds no room waits in line for a moment, first come first served, and is refused then. Those who hold something
-  already and need more go first, or nobody would get on.
+- Who finds no room waits in line for a moment, and is refused then. Those who hold something already and need more go
+  first, or nobody would get on; then come those who have shown that they send (`Rank`); else first come, first served.
 - What a request let go of that was taken counts until usage was read again: some of it may have become the queue's.
   What was not needed, or refused, is free at once.
 - What of its promise a request is known to have taken is not counted twice, once usage was read with it.
@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from enum import IntEnum
 from typing import Final
 
 from app.core.errors import Retryable
@@ -24,7 +25,7 @@ from app.memory.cgroup import Cgroup
 from app.memory.coming import Coming
 from app.memory.malloc import give_back
 
-__all__ = ["COPIES", "Headroom", "Promise"]
+__all__ = ["COPIES", "Headroom", "Promise", "Rank"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +41,24 @@ _SMALL_BYTES: Final = 4 << 20
 
 _RESERVE = 32 << 20
 _PATIENCE_SECONDS = 1.0
+_PLACES: Final = 20
+"""For each of the last ranks a third of the places in line that `_SMALL_BYTES` is good for."""
+
 _READ_SECONDS = 0.02
 _TRIM_SECONDS = 1.0
 _SHORT_SECONDS = 5.0
+
+
+class Rank(IntEnum):
+    """Who goes first of those who wait in line."""
+
+    HOLDER = 0
+    """It holds something already."""
+    PROVEN = 1
+    """What came on its connection before came as a whole."""
+    NEWCOMER = 2
+    LATE = 3
+    """What came on its connection before came too slowly."""
 
 
 class Headroom:
@@ -72,8 +88,8 @@ class Headroom:
         self._filled = 0
         self._read_filled = 0
         self._let_go = 0
-        self._line = asyncio.Lock()
-        self._line_inside = asyncio.Lock()
+        self._lines = {rank: asyncio.Lock() for rank in Rank}
+        self._waiting = dict.fromkeys(Rank, 0)
         self._given = asyncio.Event()
         self._refused_at = float("-inf")
 
@@ -105,26 +121,38 @@ class Headroom:
         self._promised += size
         return True
 
-    async def wait(self, size: int, *, inside: bool) -> None:
-        """Promise `size` bytes, after waiting in line for them for a moment; `inside` are those who hold some already.
+    async def wait(self, size: int, rank: Rank) -> None:
+        """Promise `size` bytes, after waiting in line for them for a moment.
 
         Raises:
-            Retryable: they did not fit in time.
+            Retryable: they did not fit in time, or too many wait of whom nothing good is known.
         """
+        if rank >= Rank.NEWCOMER and self._waiting[rank] >= _PLACES:
+            raise self.refusal(size)
+        self._waiting[rank] += 1
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS), self._line_inside if inside else self._line:
-                while (not inside and self._line_inside.locked()) or not self.take(size):
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._lines[rank]:
+                while self._lines_before(rank) or not self.take(size):
                     self._given.clear()
                     with suppress(TimeoutError):  # usage falls without anybody's telling
                         async with asyncio.timeout(_READ_SECONDS):
                             await self._given.wait()
         except TimeoutError:
             raise self.refusal(size) from None
+        finally:
+            self._waiting[rank] -= 1
 
     @property
     def line(self) -> bool:
         """Whether someone waits in line."""
-        return self._line.locked() or self._line_inside.locked()
+        return self.goes_before(Rank.LATE)
+
+    def goes_before(self, rank: Rank) -> bool:
+        """Whether someone waits in line who goes before one of `rank` that comes now."""
+        return self._lines[rank].locked() or self._lines_before(rank)
+
+    def _lines_before(self, rank: Rank) -> bool:
+        return any(line.locked() for other, line in self._lines.items() if other < rank)
 
     def give(self, size: int, *, used: bool) -> None:
         """`size` bytes are not promised any more; they may have been `used`, or else never were."""
@@ -193,21 +221,22 @@ class Promise:
         if not self.resize(size):
             raise self._headroom.refusal(size)
 
-    def at_once(self, size: int) -> bool:
-        """As `resize`, but past others who wait only where it is not much."""
-        return (size <= _SMALL_REQUEST or not self._headroom.line) and self.resize(size)
+    def at_once(self, size: int, rank: Rank = Rank.NEWCOMER) -> bool:
+        """As `resize`, but past others who wait and go before it only where it is not much."""
+        return (size <= _SMALL_REQUEST or not self._headroom.goes_before(rank)) and self.resize(size)
 
-    async def in_turn(self, size: int) -> None:
+    async def in_turn(self, size: int, rank: Rank = Rank.NEWCOMER) -> None:
         """Be promised `size` bytes, at once or after waiting in line for a moment.
 
         Raises:
             Retryable: they did not fit in time, or there is no room even for what comes meanwhile.
         """
-        if not self.at_once(size):
-            inside = self.size > 0
+        if self.size:
+            rank = Rank.HOLDER
+        if not self.at_once(size, rank):
             if not self.resize(max(self.size, _WINDOW_BYTES)):
                 raise self._headroom.refusal(size)
-            await self._headroom.wait(size - self.size, inside=inside)
+            await self._headroom.wait(size - self.size, rank)
             self.size = size
 
     def fill(self, size: int) -> None:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from app.core.errors import Retryable
-from app.memory import COPIES, Coming, Headroom, Promise
+from app.memory import COPIES, Coming, Headroom, Promise, Rank
 
 __all__ = ["Budget", "Lease"]
 
@@ -24,11 +24,12 @@ class Budget:
 class Lease:
     """What one request holds of a budget, and is promised of the headroom, until it is left."""
 
-    __slots__ = ("_budget", "_promise", "_size")
+    __slots__ = ("_budget", "_promise", "_proven", "_size")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, *, proven: bool = False) -> None:
         self._budget = budget
         self._promise = None if budget.headroom is None else Promise(budget.headroom)
+        self._proven = proven
         self._size = 0
 
     def __enter__(self) -> Self:
@@ -48,7 +49,7 @@ class Lease:
         """
         self._check(size)
         if self._promise is not None and COPIES * size > self._promise.size:
-            await self._promise.in_turn(COPIES * size)
+            await self._promise.in_turn(COPIES * size, Rank.PROVEN if self._proven else Rank.NEWCOMER)
 
     def wait(self) -> AbstractAsyncContextManager[None]:
         """Within it the rest of a body is waited for.

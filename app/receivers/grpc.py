@@ -10,7 +10,6 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -26,11 +25,12 @@ from app.core.errors import InvalidData, OtlpError, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import Signal
 from app.memory import Headroom, Promise
-from app.receivers.answers import Answer, grpc_trailers, response_protobuf
+from app.receivers.answers import Answer, answer_to
 from app.receivers.auth import Doorkeeper, Holder
-from app.receivers.grpc_gate import Gate
+from app.receivers.grpc_gate import NOTHING_CAME, Gate, GateForOthers
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.grpc_metadata import METADATA_BYTES, MetadataBound
+from app.receivers.grpc_reply import reply
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
 from app.receivers.meter import Meter
@@ -44,7 +44,7 @@ __all__ = ["GrpcReceiver", "listen", "server_options"]
 _KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
-_VALUE_BYTES = 4 * METADATA_BYTES  # gRPC's refusal has no RetryInfo, and ours says what to do: ours comes first
+_PENDING = 1000  # calls that wait for their turn where memory is limited: 16 MiB of metadata
 _LARGEST = (1 << 31) - 1
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -71,6 +71,7 @@ class GrpcReceiver:
         headroom: Headroom | None = None,
     ) -> None:
         self._settings = settings
+        self._headroom = headroom
         self._gate = None if headroom is None else Gate(headroom, settings.max_request_size, settings.body_timeout)
         self._probes = health
         self._tls = tls
@@ -127,10 +128,12 @@ class GrpcReceiver:
 
     async def _serve(self, port: int) -> grpc.aio.Server:
         services = [signal.service for signal in Signal]
-        server = grpc.aio.server(options=server_options(self._settings, gated=self._gate is not None))
+        interceptors = [] if self._gate is None else [GateForOthers(self._gate)]
+        options = server_options(self._settings, gated=self._gate is not None)
+        server = grpc.aio.server(interceptors=interceptors, options=options)
         export = self._export if self._gate is None else partial(self._export_gated, self._gate)
         exports = _Exports(export, self._turn_away, self._handler)
-        bound = MetadataBound(self._refuse)
+        bound = MetadataBound(self._refuse, self._headroom)
         server.add_generic_rpc_handlers((bound, exports, self._health.handlers()))
         reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
         self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
@@ -141,7 +144,7 @@ class GrpcReceiver:
         async def export(body: bytes, context: Context) -> bytes:
             answer = await self._answer(signal, body, caller)
             del body  # what `abort` raises goes round in a circle that this frame is in, until it is collected
-            return await _reply(answer, context)
+            return await reply(answer, context)
 
         return grpc.unary_unary_rpc_method_handler(export)
 
@@ -154,16 +157,16 @@ class GrpcReceiver:
                 try:
                     self._check_open()
                     body = await gate.read(context, promise)
+                    if body is None:
+                        raise InvalidData(NOTHING_CAME)
                 except OtlpError as error:
-                    answer = self._handler.refuse(signal, error)
-                    self._meter.answered(signal, answer.code.name)
                     promise.let_go(used=False)
-                else:
-                    answer = await self._answer(signal, body, caller)
-                    del body  # as above
+                    return await self._refused(self._handler.refuse(signal, error), signal, context)
+                answer = await self._answer(signal, body, caller)
+                del body  # as above
             finally:
                 promise.let_go()
-            return await _reply(answer, context)
+            return await reply(answer, context)
 
         return grpc.stream_unary_rpc_method_handler(export)
 
@@ -171,20 +174,26 @@ class GrpcReceiver:
         """Make a handler that does not read the message, so that who may not call is promised no memory for it."""
 
         async def turn_away(_: AsyncIterator[bytes], context: Context) -> bytes:
-            answer = self._handler.refuse(signal, refusal)
-            self._meter.answered(signal, answer.code.name)
-            return await _reply(answer, context)
+            return await self._refused(self._handler.refuse(signal, refusal), signal, context)
 
         return grpc.stream_unary_rpc_method_handler(turn_away)
 
-    def _refuse(self, method: str, refusal: InvalidData) -> "Method":
+    async def _refused(self, answer: Answer, signal: Signal, context: Context) -> bytes:
+        """Tell of a refusal, which counts if it is heard: gRPC may have refused the call by itself."""
+        try:
+            return await reply(answer, context)
+        except grpc.aio.AbortError:
+            self._meter.answered(signal, answer.code.name)
+            raise
+
+    def _refuse(self, method: str, refusal: OtlpError) -> "Method":
         """Make what refuses a call of any method; only those of OTLP are counted."""
         signal = next((signal for signal in Signal if signal.method == method), None)
         if signal is not None:
             return self._turn_away(signal, refusal)
 
         async def refuse(_: AsyncIterator[bytes], context: Context) -> bytes:
-            return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
+            return await reply(answer_to(refusal), context)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
@@ -279,29 +288,26 @@ class _Exports(grpc.GenericRpcHandler):
             return _Caller(refusal=error)
 
 
-async def _reply(answer: Answer, context: Context) -> bytes:
-    if answer.code is not grpc.StatusCode.OK:
-        trailers = grpc_trailers(answer, random.random())  # noqa: S311 - jitter
-        await context.abort(answer.code, answer.message, trailers)
-    return response_protobuf(answer)
-
-
 def server_options(settings: ServerSettings, *, gated: bool = False) -> list[tuple[str, int]]:
     """The bounds in gRPC's words; where its reading is `gated`, windows do not grow by themselves."""
 
     def milliseconds(seconds: float) -> int:
         return min(max(1, round(seconds * 1000)), _LARGEST)
 
+    # Above it gRPC ends calls that wait for their turn as CANCELLED, without RetryInfo; each holds its metadata.
+    pending = _PENDING if gated else min(settings.max_connections * settings.max_concurrent_streams, _LARGEST)
     return [
         ("grpc.so_reuseport", 1),  # for the stand-in
         ("grpc.max_receive_message_length", min(settings.max_request_size, _LARGEST)),
         ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _LARGEST)),
         ("grpc.max_concurrent_streams", min(settings.max_concurrent_streams, _LARGEST)),
+        ("grpc.server.max_pending_requests", pending),
+        ("grpc.server.max_pending_requests_hard_limit", pending),
         ("grpc.max_connection_age_ms", milliseconds(settings.max_connection_age)),
         ("grpc.max_connection_age_grace_ms", milliseconds(settings.body_timeout)),
         ("grpc.server_handshake_timeout_ms", milliseconds(settings.header_timeout)),
-        ("grpc.max_metadata_size", _VALUE_BYTES),
-        ("grpc.absolute_max_metadata_size", _VALUE_BYTES),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(_PING_SECONDS)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.bdp_probe", 0 if gated else 1),

@@ -24,7 +24,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendCallable,
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.core.errors import InvalidData
-from app.receivers.http_bounds import BUSY, State
+from app.receivers.http_bounds import BUSY, PROVEN, State
 from app.receivers.http_transport import GentleTransport
 
 __all__ = ["Connection"]
@@ -70,6 +70,7 @@ class Connection(HttpToolsProtocol):
         self._phase = _Phase.FRESH
         self._moved = False
         self._deaf = False
+        self._proven = False
         self._read_until = inf
         self._unparsed = self._framing = 0
         self._failed: RequestResponseCycle | None = None
@@ -208,6 +209,8 @@ class Connection(HttpToolsProtocol):
             raise _Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too long")
         if len(self.pipeline) >= _PIPELINE:
             raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once on one connection")
+        if self._proven:
+            self.scope["state"][PROVEN] = True
         if self._busy:
             self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
         try:
@@ -261,6 +264,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         # In place of uvicorn's, for it starts a timer with each answer.
         self.server_state.total_requests += 1
+        self._proven = not self._deaf
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

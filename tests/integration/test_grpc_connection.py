@@ -142,7 +142,7 @@ async def test_who_shows_no_key_is_turned_away_before_a_byte_of_its_message_come
 
 
 class TestMetadata:
-    MUCH: ClassVar = [(f"x{number}", "y" * 1000) for number in range(100)]
+    MUCH: ClassVar = [(f"x{number}", "y" * 1000) for number in range(30)]
 
     async def test_of_many_values_is_refused_for_good_and_not_held_while_its_call_goes_on(
         self, serve: Serve, sink: Sink
@@ -152,9 +152,12 @@ class TestMetadata:
                 client.call(2 * number + 1, PATH, self.MUCH)
                 trailers = (await client.until(HEADERS, number + 1))[-1]
                 assert trailers.flags & END_STREAM
-                assert b"above the bound of 65536" in trailers.payload
                 assert b"retryinfo" not in trailers.payload
-            assert b"grpc-status\x013" in client.frames[0].payload  # INVALID_ARGUMENT, which then is in HPACK's table
+            first = client.frames[
+                0
+            ].payload  # later ones refer to HPACK's table, and are so short that gRPC refuses them
+            assert b"grpc-status\x013" in first  # INVALID_ARGUMENT
+            assert b"above the bound of 16384" in first
             await export(receiver.port)
         assert len(sink.requests) == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import Retryable
-from app.memory import Headroom, Promise, at_hand
+from app.memory import Headroom, Promise, Rank, at_hand
 from tests.support.cgroup_files import CgroupFiles
 from tests.support.clock import FakeClock, turns, until
 
@@ -257,6 +257,43 @@ async def test_who_takes_long_to_come_gives_way_to_who_finds_no_room(headroom: H
     await quick.in_turn(200 * MIB)
     with pytest.raises(Retryable, match="came too slowly"):
         await coming
+
+
+async def test_who_has_shown_that_it_sends_goes_before_newcomers_and_those_before_who_was_late(
+    headroom: Headroom,
+) -> None:
+    first = Promise(headroom)
+    first.demand(224 * MIB)
+    order: list[Rank] = []
+
+    async def stand(rank: Rank) -> None:
+        promise = Promise(headroom)
+        await promise.in_turn(200 * MIB, rank)
+        order.append(rank)
+        promise.let_go(used=False)
+
+    ranks = [Rank.LATE, Rank.NEWCOMER, Rank.PROVEN]
+    standing = []
+    for rank in ranks:
+        standing.append(asyncio.create_task(stand(rank)))
+        await turns()
+    first.let_go(used=False)
+    await asyncio.gather(*standing)
+    assert order == [Rank.PROVEN, Rank.NEWCOMER, Rank.LATE]
+
+
+async def test_of_newcomers_only_some_wait(headroom: Headroom) -> None:
+    first = Promise(headroom)
+    first.demand(224 * MIB)
+    promises = [Promise(headroom) for _ in range(21)]
+    waiting = [asyncio.create_task(promise.in_turn(200 * MIB)) for promise in promises]
+    await turns()
+    assert [task.done() for task in waiting] == [False] * 20 + [True]
+    assert isinstance(waiting[-1].exception(), Retryable)
+    for task in waiting[:-1]:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert not headroom.line
 
 
 def test_what_a_refused_request_held_is_free_at_once(headroom: Headroom) -> None:
