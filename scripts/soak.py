@@ -41,7 +41,7 @@ def main() -> int:
         report = asyncio.run(soak(Path(directory), options.duration, options.rate, interval, tell))
     picture = draw(
         report.samples,
-        f"otlp-service for {format_duration(options.duration)}, {options.rate:,.0f} items a second",
+        f"otlp-service for {told(options.duration)}, {options.rate:,.0f} items a second",
         "Three signals over both protocols. Where it is grey, the destination is away. "
         f"Python {platform.python_version()}, {os.cpu_count()} cores.",
     )
@@ -66,6 +66,10 @@ def judge(report: Report) -> int:
     good = report.acknowledged > 0 and not report.lost and all(trend.flat for trend in found)
     print("flat, and nothing was lost" if good and found else "nothing was lost" if good else "FAILED")
     return 0 if good else 1
+
+
+def told(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 60 else f"{seconds:g} seconds"
 
 
 def duration(text: str) -> float:

@@ -104,9 +104,10 @@ def _draw_panel(panel: _Panel, samples: Sequence[Sample], width: float) -> str:
         parts.append(f'<line class="grid" x1="{_AXIS}" x2="{right:g}" y1="{level:.1f}" y2="{level:.1f}"/>')
         parts.append(f'<text class="end" x="{_AXIS - 6}" y="{level + 4:.1f}">{n * step:,.10g}</text>')
     apart = _step(minutes)
-    for n in range(int(minutes / apart + 0.05) + 1):
-        label = f"{n * apart:g} min" if n == 0 or apart * (n + 1) > minutes + apart * 0.05 else f"{n * apart:g}"
-        parts.append(f'<text class="middle" x="{x(n * apart * 60):.1f}" y="{bottom + 16:g}">{label}</text>')
+    marks = [n * apart for n in range(int(minutes / apart + 0.05) + 1)]
+    for mark in marks:
+        anchor, unit = ("end", " min") if mark == marks[-1] else ("middle", "")
+        parts.append(f'<text class="{anchor}" x="{x(mark * 60):.1f}" y="{bottom + 16:g}">{mark:g}{unit}</text>')
     for line, kind in zip(values, "ab", strict=False):
         points = " ".join(f"{x(seconds):.1f},{y(value):.1f}" for seconds, value in line if not isnan(value))
         parts.append(f'<polyline class="line {kind}" points="{points}"/>')
