@@ -5,13 +5,11 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from app.core.request import Signal
 from tests.support.leaves import parse_json
 from tests.support.patience import PATIENCE
-from tests.support.process import Process
+from tests.support.sdk_process import SdkProcess
 from tests.support.service import clean_environment
 
 __all__ = ["NodeLoad", "find_node", "send_with_node"]
@@ -38,7 +36,9 @@ async def send_with_node(directory: Path, endpoint: str, protocol: str, compress
         subprocess.run,
         [_node(), str(_CLIENT)],
         cwd=directory,
-        env=_environment(directory, variables),
+        env=clean_environment(directory)
+        | {"NODE_PATH": str(_PACKAGES)}
+        | {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in variables.items()},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -50,59 +50,15 @@ async def send_with_node(directory: Path, endpoint: str, protocol: str, compress
     return {signal: parse_json(signal, made[signal.value]) for signal in Signal}
 
 
-class NodeLoad(Process):
-    """Exports numbered spans one batch after another from entering to leaving; see `tests/clients/node/load.mjs`.
-
-    `directory` is its own, and made.
-    """
+class NodeLoad(SdkProcess):
+    """See `tests/clients/node/load.mjs`."""
 
     def __init__(self, directory: Path, endpoint: str, protocol: str, *, first: int) -> None:
-        directory.mkdir()
-        super().__init__(
-            [_node(), str(_LOAD), str(first)],
-            directory,
-            _environment(directory, {"ENDPOINT": endpoint, "PROTOCOL": protocol}),
-        )
-
-    def _exports(self) -> list[tuple[range, str | None]]:
-        whole = self.output[: self.output.rfind("\n") + 1]  # it may be writing another
-        told = [json.loads(line) for line in whole.splitlines()]
-        return [(range(line["first"], line["first"] + line["spans"]), line["error"]) for line in told]
-
-    @property
-    def acknowledged(self) -> set[int]:
-        return {number for numbers, error in self._exports() if error is None for number in numbers}
-
-    @property
-    def given_up(self) -> list[str]:
-        """What each export that failed for good failed of."""
-        return [error for _, error in self._exports() if error is not None]
-
-    async def __aenter__(self) -> Self:
-        self.spawn()
-
-        async def sends() -> bool:
-            return bool(self.acknowledged)
-
-        await self.until(sends, "the first export")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                assert await self.terminate() == 0, self.log
-        finally:
-            self.kill()
+        packages = {"NODE_PATH": str(_PACKAGES)}
+        super().__init__([_node(), str(_LOAD)], directory, endpoint, protocol, first=first, environment=packages)
 
 
 def _node() -> str:
     node = find_node()
     assert node is not None, "scripts/node-client installs the SDK for Node.js"
     return node
-
-
-def _environment(directory: Path, variables: dict[str, str]) -> dict[str, str]:
-    standard = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in variables.items()}
-    return clean_environment(directory) | {"NODE_PATH": str(_PACKAGES)} | standard
