@@ -55,8 +55,8 @@ class Load:
     """`clients` of each transport, each sending its next request when the last was answered, until the end.
 
     A refused or broken request is not sent again: its spans stay in `unacknowledged`, and may arrive or not. After
-    one a client pauses, for `pause` seconds, as a real one would. `ballast` is a serialized request that is merged into
-    each. Without `lasting` each request has a connection of its own.
+    one a client pauses for a moment, as a real one would. `ballast` is a serialized request that is merged into each.
+    Without `lasting` each request has a connection of its own.
     """
 
     def __init__(
@@ -70,7 +70,6 @@ class Load:
         ballast: bytes = b"",
         gzipped: bool = False,
         lasting: bool = True,
-        pause: float = 0.05,
     ) -> None:
         self._http_url = http_url
         self._grpc_target = grpc_target
@@ -80,7 +79,6 @@ class Load:
         self._ballast = ballast
         self._gzipped = gzipped
         self._lasting = lasting
-        self._pause = pause
         self._enough = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
         self._finishing = False
@@ -193,4 +191,4 @@ class Load:
             self.answers[outcome] = self.answers.get(outcome, 0) + 1
             self._enough.notify_all()
         if not ok:
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(0.05)
