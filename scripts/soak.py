@@ -58,7 +58,7 @@ def judge(report: Report) -> int:
     found = trends(report.samples, report.period)
     for trend in found:
         print(
-            f"{trend.name}: {trend.mean:,.1f} on average, rose by {trend.rise:,.1f}, may by {trend.allowed:,.1f}"
+            f"{trend.name}: at least {trend.mean:,.1f}, rose by {trend.rise:,.1f}, may by {trend.allowed:,.1f}"
             f"{'' if trend.flat else ': NOT FLAT'}"
         )
     if not found:

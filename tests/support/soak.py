@@ -67,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a figure changed over the time for which it is judged."""
+    """How the lowest values of a figure changed over the time for which it is judged."""
 
     name: str
     mean: float
@@ -95,29 +95,30 @@ class Report:
 
 
 JUDGED: dict[str, tuple[float, float]] = {
-    "memory_bytes": (0.05, 4 * _MIB),
-    "descriptors": (0.05, 4),
+    "memory_bytes": (0.05, 2 * _MIB),
+    "descriptors": (0.05, 2),
     "threads": (0.05, 3),  # pools fill up by and by
-    "file_bytes": (0.05, 4 * _MIB),
+    "file_bytes": (0.25, 4 * _MIB),  # as large as the largest backlog until now
     "p50_ms": (0.5, 5),
 }
 """Which figures have to be flat: they may rise by a part of their mean, or by so much, whichever is more."""
 
 
 def trends(samples: Sequence[Sample], period: int) -> list[Trend]:
-    """How the figures changed, over whole periods of so many samples, after two in which everything finds its size.
+    """How the lowest value of each period changed, after two periods in which everything finds its size.
 
-    A soak of less than a minute tells nothing, and has none.
+    An outage and other work on the machine make a figure higher for a while; what grows raises the lowest value too.
+    A period is so many samples. A soak of less than a minute, or of four periods, tells nothing, and has none.
     """
-    if samples[-1].seconds < _SHORTEST:
+    if samples[-1].seconds < _SHORTEST or len(samples) < 4 * period:
         return []
-    judged = samples[2 * period : len(samples) // period * period]
     found = []
     for name, (part, least) in JUDGED.items():
-        points = [(sample.seconds, value) for sample in judged if not isnan(value := float(getattr(sample, name)))]
-        if len(points) < 2:
-            continue
-        times, values = zip(*points, strict=True)
+        lowest = []
+        for first in range(2 * period, len(samples) - period + 1, period):
+            seen = [float(getattr(sample, name)) for sample in samples[first : first + period]]
+            lowest.append((samples[first].seconds, min((value for value in seen if not isnan(value)), default=nan)))
+        times, values = zip(*lowest, strict=True)
         rise = linear_regression(times, values).slope * (times[-1] - times[0])
         mean = fmean(values)
         found.append(Trend(name, mean, rise, max(part * mean, least)))
