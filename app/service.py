@@ -49,6 +49,7 @@ __all__ = ["Service", "run"]
 _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
+_MOVE_ON_SECONDS = 1.0
 _LAST_CALL_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 
@@ -165,7 +166,7 @@ class Service:
             for_ever = [heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]
             if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
                 return 1
-            await self._drain(doors, (grpc, http), dispatcher, retries)
+            await self._drain(doors, grpc, http, dispatcher, retries)
         _log.info("stopped: %s", self._account())
         return 0
 
@@ -225,7 +226,8 @@ class Service:
     async def _drain(
         self,
         doors: Iterable[Admission],
-        receivers: Iterable[GrpcReceiver | HttpReceiver],
+        grpc: GrpcReceiver,
+        http: HttpReceiver,
         dispatcher: Dispatcher,
         retries: Mapping[Signal, Retry],
     ) -> None:
@@ -234,20 +236,23 @@ class Service:
         self.health.draining()
         if self._stopped_by is signals.SIGTERM:  # at a terminal nobody waits for endpoints to be updated
             _log.info("leaving: not ready any more, accepting for another %g s", shutdown.delay)
-            await clock.sleep(shutdown.delay)
+            end = clock.monotonic() + shutdown.delay
+            while (left := end - clock.monotonic()) > 0:
+                http.move_on()  # again and again, because who makes a new connection may be led back here
+                await clock.sleep(min(left, _MOVE_ON_SECONDS))
         began = clock.monotonic()
         # What is handed off to siblings has half of the grace for it, whatever the destination does.
         own_part = shutdown.grace if shutdown.handoff is None else shutdown.grace / 2
         _log.info("closing: finishing what is in flight, refusing what comes")
         for door in doors:
             door.closed = True
-        for receiver in receivers:
+        for receiver in (grpc, http):
             receiver.begin_closing()
         # Who waits for delivery is told "later" while there is time to be heard.
         closing = Retryable("the service is shutting down", reason="closing")
         last_call = max(0.0, own_part - _LAST_CALL_SECONDS)
         timer = asyncio.get_running_loop().call_later(last_call, self.queue.give_up_waiting, closing)
-        await asyncio.gather(*(receiver.finish(own_part) for receiver in receivers))
+        await asyncio.gather(grpc.finish(own_part), http.finish(own_part))
         timer.cancel()
         with suppress(TimeoutError, Retryable):
             async with asyncio.timeout(_LAST_CALL_SECONDS):

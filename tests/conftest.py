@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
+from tests.support.go import find_go_client
+from tests.support.nginx import find_nginx
 from tests.support.node import find_node
 from tests.support.volume import can_mount
 
@@ -19,6 +21,11 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "otelcol": (find_otelcol, "an OpenTelemetry Collector; scripts/collector builds one where Go is"),
     "rotel": (find_rotel, "rotel, which PyPI has for Linux on x86_64, beside a libpython"),
     "node": (find_node, "the OpenTelemetry SDK for Node.js; scripts/node-client installs it where Node.js and npm are"),
+    "go client": (
+        find_go_client,
+        "the OpenTelemetry SDK for Go; scripts/go-client builds a client with it where Go is",
+    ),
+    "nginx": (find_nginx, "nginx"),
     "curl": (lambda: shutil.which("curl"), "curl"),
     "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
     "gcc": (lambda: shutil.which("gcc"), "gcc"),

@@ -84,6 +84,10 @@ class HttpReceiver:
     async def __aexit__(self, *_: object) -> None:
         await self._server.__aexit__()
 
+    def move_on(self) -> None:
+        """Have each client that has a connection make another for its next request but one; nothing is refused."""
+        self._server.move_on()
+
     def begin_closing(self) -> None:
         """Refuse new requests as retryable, and let every answer be the last of its connection."""
         self._app.closing = True

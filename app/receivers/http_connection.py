@@ -55,7 +55,7 @@ class _Refusal(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """A client's connection to an `HttpServer`, which makes it and calls `sweep` and `retire`."""
+    """A client's connection to an `HttpServer`, which makes it and calls `sweep`, `move_on` and `retire`."""
 
     server_state: State
     transport: GentleTransport
@@ -105,11 +105,15 @@ class Connection(HttpToolsProtocol):
             case _:
                 self.transport.abort()
 
-    def retire(self) -> None:
-        """Let the next answer be the last, and end soon where there is none to give."""
+    def move_on(self) -> None:
+        """Let the next answer be the last."""
         self._last = True
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
+
+    def retire(self) -> None:
+        """Let the next answer be the last, and end soon where there is none to give."""
+        self.move_on()
         if self._phase is _Phase.IDLE:
             self.deadline += _CLOSING_IDLE_SECONDS - self.bounds.idle_timeout
         elif self._phase is _Phase.FRESH:

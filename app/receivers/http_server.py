@@ -107,6 +107,11 @@ class HttpServer(uvicorn.Server):
         """What runs for as long as the server does."""
         return self._tasks
 
+    def move_on(self) -> None:
+        """Let the next answer on each connection that is there be its last; those that come stay."""
+        for connection in _connections(self.server_state):
+            connection.move_on()
+
     def begin_closing(self) -> None:
         """From now on let every answer be the last of its connection; go on listening."""
         self.server_state.closing = True

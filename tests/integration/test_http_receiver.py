@@ -210,6 +210,22 @@ async def test_answers_are_counted_for_operators_and_for_the_autoscaler(
     assert value("otlp_receiver_request_duration_seconds_count", labels) == 2
 
 
+async def test_clients_that_are_to_move_on_are_not_refused(receiver: HttpReceiver, sink: Sink) -> None:
+    sink.hold()
+    async with RawClient(receiver.port) as under_way, RawClient(receiver.port) as idle:
+        await idle.ask(b"GET /health/live HTTP/1.1\r\n\r\n")
+        await under_way.send(post(spans()))
+        await sink.wait_for_callers(1)
+        receiver.move_on()
+        sink.release()
+        answers = [await under_way.answer(), await idle.ask(post(spans()))]
+        assert [(answer.status, answer.last) for answer in answers] == [(200, True)] * 2
+        assert await under_way.rest() == await idle.rest() == b""
+        async with RawClient(receiver.port) as new:
+            answer = await new.ask(post(spans()))
+            assert (answer.status, answer.last) == (200, False)
+
+
 class TestClosing:
     async def test_what_is_in_flight_is_finished_and_what_comes_is_refused(
         self, receiver: HttpReceiver, sink: Sink

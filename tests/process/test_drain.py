@@ -15,6 +15,7 @@ from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.load import Load, identities, spans_request
 from tests.support.patience import PATIENCE
+from tests.support.raw_http import RawClient, post
 from tests.support.service import SOON, Service
 
 
@@ -44,11 +45,18 @@ async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path:
         }  # fmt: skip
 
 
-async def test_draining_is_not_ready_but_live_and_still_accepts_until_the_delay_is_over(tmp_path: Path) -> None:
+async def test_draining_is_not_ready_but_live_and_accepts_until_the_delay_is_over_and_sends_clients_on(
+    tmp_path: Path,
+) -> None:
     async with Backend() as backend:
         service = Service(tmp_path, {"exporter": {"endpoint": backend.http_endpoint}, "shutdown": {"delay": "1500ms"}})
-        async with service, Load(service.http_url, None, clients=1) as load:
+        async with (
+            service,
+            Load(service.http_url, None, clients=1) as load,
+            RawClient(service.port) as kept,
+        ):
             await load.until_acknowledged(20)
+            assert not (await kept.ask(post(spans_request(1_000_001, 1)))).last
             service.signal(signal.SIGTERM)
 
             async def left() -> bool:
@@ -56,6 +64,8 @@ async def test_draining_is_not_ready_but_live_and_still_accepts_until_the_delay_
 
             await service.until(left, "not ready")
             assert (await service.ask("/health/live"))[0] == 200
+            answer = await kept.ask(post(spans_request(1_000_002, 1)))
+            assert (answer.status, answer.last) == (200, True)
             await load.until_acknowledged(len(load.acknowledged) + 100)
             assert await service.wait() == 0
 

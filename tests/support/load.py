@@ -56,6 +56,7 @@ class Load:
 
     A refused or broken request is not sent again: its spans stay in `unacknowledged`, and may arrive or not. After
     one a client pauses for a moment, as a real one would. `ballast` is a serialized request that is merged into each.
+    Without `lasting` each request has a connection of its own.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Load:
         first: int = 1,
         ballast: bytes = b"",
         gzipped: bool = False,
+        lasting: bool = True,
     ) -> None:
         self._http_url = http_url
         self._grpc_target = grpc_target
@@ -76,6 +78,7 @@ class Load:
         self._numbers = count(first, spans)
         self._ballast = ballast
         self._gzipped = gzipped
+        self._lasting = lasting
         self._enough = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
         self._finishing = False
@@ -133,7 +136,8 @@ class Load:
 
     async def _run_http(self, url: str) -> None:
         headers = {"Content-Type": "application/x-protobuf"} | ({"Content-Encoding": "gzip"} if self._gzipped else {})
-        async with aiohttp.ClientSession(headers=headers) as session:
+        connector = aiohttp.TCPConnector(force_close=not self._lasting)
+        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
             while not self._finishing:
                 first = self._next()
                 body = await self._body(first)
@@ -149,19 +153,24 @@ class Load:
 
     async def _run_grpc(self, target: str) -> None:
         options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+        if not self._lasting:
+            options.append(("grpc.use_local_subchannel_pool", 1))
         compression = grpc.Compression.Gzip if self._gzipped else None
-        async with grpc.aio.insecure_channel(target, options=options, compression=compression) as channel:
-            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
-            while not self._finishing:
-                first = self._next()
-                try:
-                    await call(spans_request(first, self._spans) + self._ballast, timeout=PATIENCE)
-                    outcome = "OK"
-                except grpc.aio.AioRpcError as error:
-                    outcome = error.code().name
-                    if "google.rpc.retryinfo-bin" not in dict(error.trailing_metadata() or ()):
-                        self.without_hint.append(f"{outcome} {error.details()}")
-                await self._note(first, outcome, good="OK")
+        while not self._finishing:
+            async with grpc.aio.insecure_channel(target, options=options, compression=compression) as channel:
+                call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(Signal.TRACES.method)
+                while not self._finishing:
+                    first = self._next()
+                    try:
+                        await call(spans_request(first, self._spans) + self._ballast, timeout=PATIENCE)
+                        outcome = "OK"
+                    except grpc.aio.AioRpcError as error:
+                        outcome = error.code().name
+                        if "google.rpc.retryinfo-bin" not in dict(error.trailing_metadata() or ()):
+                            self.without_hint.append(f"{outcome} {error.details()}")
+                    await self._note(first, outcome, good="OK")
+                    if not self._lasting:
+                        break
 
     async def _body(self, first: int) -> bytes:
         body = spans_request(first, self._spans) + self._ballast

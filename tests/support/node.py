@@ -1,4 +1,4 @@
-"""A client in another language: the OpenTelemetry SDK for Node.js, which tells field by field what it made."""
+"""A client in another language: the OpenTelemetry SDK for Node.js, which tells what it made and what became of it."""
 
 import asyncio
 import json
@@ -9,12 +9,14 @@ from pathlib import Path
 from app.core.request import Signal
 from tests.support.leaves import parse_json
 from tests.support.patience import PATIENCE
+from tests.support.sdk_process import SdkProcess
 from tests.support.service import clean_environment
 
-__all__ = ["find_node", "send_with_node"]
+__all__ = ["NodeLoad", "find_node", "send_with_node"]
 
 _ROOT = Path(__file__).parents[2]
 _CLIENT = _ROOT / "tests" / "clients" / "node" / "client.mjs"
+_LOAD = _CLIENT.with_name("load.mjs")
 _PACKAGES = _ROOT / ".tools" / "node" / "node_modules"
 
 
@@ -29,12 +31,10 @@ async def send_with_node(directory: Path, endpoint: str, protocol: str, compress
     Returns:
         for each signal what the SDK made, as a serialized request. All of it was taken.
     """
-    node = find_node()
-    assert node is not None, "scripts/node-client installs the SDK for Node.js"
     variables = {"ENDPOINT": endpoint, "PROTOCOL": protocol, "COMPRESSION": compression}
     ended = await asyncio.to_thread(
         subprocess.run,
-        [node, str(_CLIENT)],
+        [_node(), str(_CLIENT)],
         cwd=directory,
         env=clean_environment(directory)
         | {"NODE_PATH": str(_PACKAGES)}
@@ -48,3 +48,17 @@ async def send_with_node(directory: Path, endpoint: str, protocol: str, compress
     assert (ended.returncode, ended.stderr) == (0, "")
     made = json.loads(ended.stdout)
     return {signal: parse_json(signal, made[signal.value]) for signal in Signal}
+
+
+class NodeLoad(SdkProcess):
+    """See `tests/clients/node/load.mjs`."""
+
+    def __init__(self, directory: Path, endpoint: str, protocol: str, *, first: int) -> None:
+        packages = {"NODE_PATH": str(_PACKAGES)}
+        super().__init__([_node(), str(_LOAD)], directory, endpoint, protocol, first=first, environment=packages)
+
+
+def _node() -> str:
+    node = find_node()
+    assert node is not None, "scripts/node-client installs the SDK for Node.js"
+    return node

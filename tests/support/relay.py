@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +13,13 @@ __all__ = ["Relay"]
 
 
 class Relay:
-    """Passes on to `port` of this machine what arrives at its own `port`."""
+    """Passes on to `port` of this machine what arrives at its own `port`; a function is asked for each connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int | Callable[[], int]) -> None:
         self.sent = 0
         """Bytes from clients to the destination."""
+        self.refused = 0
+        """Connections that the destination refused; the client's is reset."""
         self._destination = port
         self._server = StreamServer(self._serve)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -38,11 +41,8 @@ class Relay:
     def cut(self) -> None:
         """Reset every connection."""
         for writer in self._writers:
-            if writer.transport.is_closing():
-                continue  # cut before
-            connection: socket.socket = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+            if not writer.transport.is_closing():  # cut before
+                _reset(writer)
         self._server.cut()
 
     async def passed(self, count: int, *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
@@ -51,14 +51,20 @@ class Relay:
             await self._passed.wait_for(lambda: self.sent >= count)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_connection("127.0.0.1", self._destination)
+        try:
+            port = self._destination if isinstance(self._destination, int) else self._destination()
+            back, forth = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            self.refused += 1
+            _reset(writer)
+            return
         ends = {writer, forth}
         self._writers |= ends
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_on(reader, forth, counted=True))
                 group.create_task(self._pass_on(back, writer, counted=False))
-        except* ConnectionError:
+        except* OSError:
             pass  # one end went away, and so the other is let go
         finally:
             self._writers -= ends
@@ -73,3 +79,9 @@ class Relay:
             writer.write(data)
             await writer.drain()
         writer.write_eof()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
