@@ -13,7 +13,7 @@ from ssl import SSLContext
 import zstandard
 
 from app.core.request import Signal
-from tests.support.exchange import Answer, Close, Http, Partial, Raw, Received, Reset, Success
+from tests.support.exchange import Answer, Close, Http, Partial, Raw, Received, Reset, Success, Unheard
 from tests.support.streams import StreamServer
 
 __all__ = ["HttpSide"]
@@ -91,7 +91,7 @@ async def _give(answer: Answer, signal: Signal, writer: asyncio.StreamWriter) ->
             return False
         case Close():
             return False
-        case Reset():
+        case Reset() | Unheard():
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
