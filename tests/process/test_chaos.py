@@ -5,41 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos.backend_faults import (
-    Away,
-    EveryCode,
-    HalfTaken,
-    Hanging,
-    Resetting,
-    Slow,
-    Swapped,
-    TakenUnheard,
-)
+from tests.support.chaos.backend_faults import EveryCode, Swapped, TakenUnheard
+from tests.support.chaos.catalogue import FAULTS
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.laboratory import Laboratory, Protocol
-from tests.support.chaos.process_faults import Killed, Stopped, Terminated
 
 HTTP: Protocol = "http/protobuf"
 GRPC: Protocol = "grpc"
-FAULTS: list[tuple[type[Fault], Protocol]] = [
-    (Killed, HTTP),
-    (Terminated, GRPC),
-    (Stopped, HTTP),
-    (Away, GRPC),
-    (Slow, HTTP),
-    (Hanging, GRPC),
-    (Resetting, HTTP),
-    (TakenUnheard, HTTP),
-    (TakenUnheard, GRPC),
-    (EveryCode, HTTP),
-    (EveryCode, GRPC),
-    (HalfTaken, GRPC),
-    (Swapped, HTTP),
-    (Swapped, GRPC),
-]
+BOTH = {EveryCode, Swapped, TakenUnheard}
+"""Those that are not the same over both protocols; the others take turns."""
 
 
-@pytest.mark.parametrize(("fault", "protocol"), FAULTS, ids=[f"{fault.name} ({p})" for fault, p in FAULTS])
+def cases() -> list[tuple[type[Fault], Protocol]]:
+    turns = [(fault, (HTTP, GRPC)[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH]
+    return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in (HTTP, GRPC)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "protocol"),
+    [
+        pytest.param(
+            fault,
+            protocol,
+            id=f"{fault.name}, {protocol}",
+            marks=[pytest.mark.needs(program) for program in sorted(fault.needs)],
+        )
+        for fault, protocol in cases()
+    ],
+)
 async def test_a_fault_loses_nothing_and_tells_clients_the_truth(
     tmp_path: Path, fault: type[Fault], protocol: Protocol
 ) -> None:

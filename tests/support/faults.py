@@ -4,7 +4,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Call", "Faults"]
+__all__ = ["DIE", "HANG", "Call", "Faults"]
+
+HANG, DIE = -1, -2
+"""In place of an errno: the call does not return until the disk works again, or its thread ends in it."""
 
 SOURCE = Path(__file__).with_name("faults.c")
 
@@ -33,7 +36,10 @@ class Faults:
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE], check=True)
 
     def on(self, operation: str, error: int, offset: int = 0) -> None:
-        """Have each `operation` end with the errno `error` from now on; a read, that of the byte at `offset`."""
+        """Have each `operation` end with the errno `error` from now on, or with `HANG` or `DIE`.
+
+        A read is that of the byte at `offset`.
+        """
         new = self._switch.with_suffix(".new")
         new.write_text(f"{operation} {error} {offset}\n")
         new.replace(self._switch)

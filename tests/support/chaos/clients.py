@@ -24,6 +24,8 @@ __all__ = ["TRANSPORTS", "Answer", "Clients", "Seen", "Transport"]
 Transport = Literal["http", "grpc"]
 TRANSPORTS: Final[tuple[Transport, ...]] = ("http", "grpc")
 
+_SIZES: Final = (2, 20)
+"""Items of a request: records of which some share a page of the queue's file, and some have pages of their own."""
 _PAUSE: Final = 0.05  # after a refusal, as a real client makes one
 _RETRYABLE_HTTP: Final = {429, 502, 503, 504}
 _HINTED: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
@@ -35,7 +37,7 @@ _RETRYABLE_GRPC: Final = {
     grpc.StatusCode.DATA_LOSS,
 }
 _NOBODY_THERE: Final = ("Connection refused", "failed to connect", "Failed to connect")
-_HUNG_UP: Final = ("Socket closed", "Connection reset", "Broken pipe", "GOAWAY", "recvmsg", "sendmsg")
+_HUNG_UP: Final = ("Socket closed", "Connection reset", "Broken pipe", "GOAWAY", "recvmsg", "sendmsg", "Cancelling all")
 _OPTIONS: Final = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 300),
@@ -88,14 +90,12 @@ class Clients:
         grpc_target: str,
         *,
         each: int = 3,
-        items: int = 10,
         pace: float = 0.005,
         resend: bool = False,
     ) -> None:
         self._http_url = http_url
         self._grpc_target = grpc_target
         self._each = each
-        self._items = items
         self._pace = pace
         self._resend = resend
         self._next = 1
@@ -218,16 +218,17 @@ class Clients:
         self, transport: Transport, number: int, send: Callable[[Signal, bytes], Awaitable[tuple[Seen, str]]]
     ) -> None:
         signals = cycle([*Signal][number % 3 :] + [*Signal][: number % 3])
+        sizes = cycle(_SIZES)
         while not self._finishing:
-            signal, first = next(signals), self._next
-            self._next += self._items
+            signal, first, items = next(signals), self._next, next(sizes)
+            self._next += items
             numbers = range(first, self._next)
             self.signals.update(dict.fromkeys(numbers, signal))
-            body = numbered(signal, first, self._items)
+            body = numbered(signal, first, items)
             while True:
                 asked = time.monotonic()
                 seen, detail = await self._in_time(send(signal, body))
-                await self._note(Answer(asked, time.monotonic(), transport, signal, first, self._items, seen, detail))
+                await self._note(Answer(asked, time.monotonic(), transport, signal, first, items, seen, detail))
                 if seen is Seen.TAKEN or not self._resend or self._finishing:
                     break
                 self.resent.update(numbers)
@@ -284,8 +285,8 @@ def _grpc_outcome(error: grpc.aio.AioRpcError) -> tuple[Seen, str]:
         return Seen.SILENCE, detail
     if code not in _RETRYABLE_GRPC:
         return Seen.NEVER, detail
+    if code is grpc.StatusCode.CANCELLED or any(sign in words for sign in _HUNG_UP):
+        return Seen.CUT, detail
     if any(sign in words for sign in _NOBODY_THERE):
         return Seen.NOBODY, detail
-    if any(sign in words for sign in _HUNG_UP):
-        return Seen.CUT, detail
     return Seen.NO_HINT, detail

@@ -28,15 +28,15 @@ class Fault:
     alone: ClassVar[bool] = False
     """Whether no other fault may be there at the same time."""
 
-    async def inflict(self, lab: "Laboratory") -> None:
+    async def inflict(self, lab: "Laboratory", /) -> None:
         """Do it."""
         raise NotImplementedError
 
-    async def shows(self, lab: "Laboratory") -> None:
+    async def shows(self, lab: "Laboratory", /) -> None:
         """Return when it has been felt, as clients can tell or the service does."""
         raise NotImplementedError
 
-    async def relieve(self, lab: "Laboratory") -> None:
+    async def relieve(self, lab: "Laboratory", /) -> None:
         """Take it back, as far as the world does that by itself."""
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ verdict = await lab.settle()
 
 import asyncio
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -23,11 +24,14 @@ from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
 from tests.support.chaos.fault import ANSWERED, Fault
 from tests.support.chaos.kubelet import Kubelet
+from tests.support.chaos.machine import Machine
 from tests.support.chaos.numbered import numbers
 from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
 from tests.support.exchange import Success
+from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
 from tests.support.service import SOON, Service
+from tests.support.volume import Volume, can_mount
 
 __all__ = ["Laboratory", "Protocol", "Trial"]
 
@@ -87,9 +91,13 @@ class Laboratory:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            cgroup = stack.enter_context(MemoryCgroup(_MEMORY_LIMIT)) if find_memory_cgroup() else None
+            self.cgroup = stack.enter_context(MemoryCgroup(_MEMORY_LIMIT)) if find_memory_cgroup() else None
+            self.disk = stack.enter_context(Volume(self._directory)) if can_mount() else None
+            self.faults = Faults(self._directory) if shutil.which("gcc") else None
+            self.machine = stack.enter_context(Machine(self._directory)) if shutil.which("gcc") else None
             await stack.enter_async_context(self.backend)
-            self.service = self._make_service(cgroup)
+            self.queue = (self._directory if self.disk is None else self.disk.path) / "queue"
+            self.service = self._make_service()
             stack.callback(self.service.kill)
             await self.service.start()
             self.kubelet = await stack.enter_async_context(Kubelet(self.service))
@@ -104,7 +112,7 @@ class Laboratory:
     ) -> None:
         await self._lifetimes.__aexit__(kind, error, trace)
 
-    def _make_service(self, cgroup: MemoryCgroup | None) -> Service:
+    def _make_service(self) -> Service:
         backend = self.backend
         settings: dict[str, dict[str, Any]] = {
             "exporter": {
@@ -115,14 +123,19 @@ class Laboratory:
             },
             # A third of it for each signal: what waits is on the disk alone very soon.
             "queue": {
-                "directory": str(self._directory / "queue"),
+                "directory": str(self.queue),
                 "max_bytes": "96MiB",
                 "memory_bytes": "600KiB",
                 "wait": "100ms",
             },
             "shutdown": {"delay": "300ms", "grace": "5s"},
         }
-        return Service(self._directory, settings, cgroup=cgroup)
+        environment: dict[str, str] = {}
+        for library in (self.faults, self.machine):
+            if library is not None:
+                preload = f"{environment.get('LD_PRELOAD', '')} {library.environment['LD_PRELOAD']}"
+                environment |= library.environment | {"LD_PRELOAD": preload.strip()}
+        return Service(self._directory, settings, environment, self.cgroup)
 
     def restore_patience(self) -> None:
         """Have clients wait for their answers again as long as it takes."""
