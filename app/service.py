@@ -25,7 +25,7 @@ from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.handoff import hand_off
-from app.health import DEAD_LETTERS, MEMORY, QUEUE, Health
+from app.health import DEAD_LETTERS, DISK, MEMORY, QUEUE, Health
 from app.memory import Cgroup, Headroom, at_hand, find_cgroup, map_large_blocks
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
@@ -49,6 +49,8 @@ __all__ = ["Service", "run"]
 _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
+_SLOW_SECONDS = 5.0
+"""Whoever waits for the disk is told to come back then; SDKs give up after ten."""
 _LAST_CALL_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 
@@ -295,8 +297,13 @@ class Service:
         """Tell health once a second that the disk answers, and what is not as it should be."""
         disk = self.health.component("disk", _STUCK_SECONDS)
         while True:
-            if self.queue.commit_seconds() < _STUCK_SECONDS:
+            committing = self.queue.commit_seconds()
+            if committing < 2 * _HEARTBEAT_SECONDS:  # the disk has answered since the last look
                 disk.beat()
+            slow = committing >= _SLOW_SECONDS
+            if slow:
+                self.queue.stall()
+            self.health.note(DISK, f"no answer for {committing:.0f} s: clients are told to come back" if slow else None)
             for signal, retry in retries.items():
                 self.health.note(f"export of {signal.value}", retry.trouble)
             dead = sum(self.queue.dead.items(signal) for signal in Signal)

@@ -59,6 +59,7 @@ class DiskFull(Fault):
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.clients.until_more(3, Seen.LATER)
+        await lab.kubelet.until_noted("queue: full")
 
     async def relieve(self, lab: "Laboratory") -> None:
         _needed(lab.disk).free()
@@ -175,29 +176,24 @@ class HeadFails(_CallFails):
 
 
 class SyncHangs(_CallFails):
+    """Clients are told so after a few seconds; what they sent before may be kept all the same."""
+
     name = "fsync hangs"
     operation = "sync"
     outcome = HANG
-    sees = frozenset({Seen.SILENCE})
+    sees = frozenset()
     ends = frozenset()
 
-    async def inflict(self, lab: "Laboratory") -> None:
-        lab.clients.patience = 0.5
-        await super().inflict(lab)
-
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.clients.until_more(1, Seen.SILENCE)
-
-    async def relieve(self, lab: "Laboratory") -> None:
-        await super().relieve(lab)
-        lab.restore_patience()
+        await lab.clients.until_more(2, Seen.LATER)
+        await lab.kubelet.until_noted("no answer for")
 
 
 class SyncHangsForGood(SyncHangs):
     """Until the service is not live any more, and is killed for it."""
 
     name = "fsync hangs until the service is killed"
-    sees = frozenset({Seen.SILENCE, Seen.CUT, Seen.NOBODY})
+    sees = _GONE
     ends = frozenset({-signal.SIGKILL})
 
     async def shows(self, lab: "Laboratory") -> None:

@@ -52,7 +52,7 @@ class DescriptorsExhausted(Fault):
 
     async def inflict(self, lab: "Laboratory") -> None:
         self._pid = lab.service.pid
-        used = {int(file.name) for file in Path(f"/proc/{self._pid}/fd").iterdir()}
+        used = _descriptors(self._pid)
         self._limits = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)
         lowest = next(number for number in count() if number not in used)
         resource.prlimit(self._pid, resource.RLIMIT_NOFILE, (lowest, self._limits[1]))
@@ -138,3 +138,7 @@ class ThreadsExhausted(Fault):
     async def relieve(self, lab: "Laboratory") -> None:
         assert lab.machine is not None
         lab.machine.refuse_threads(False)
+
+
+def _descriptors(pid: int) -> set[int]:
+    return {int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()}
