@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import uvloop
 from prometheus_client.core import Metric
 
-from app import probe
+from app import descriptors, probe
 from app.admin import AdminServer, queue_routes
 from app.core.clock import Clock, SystemClock
 from app.core.consumer import Consumer
@@ -62,6 +62,9 @@ def run(loaded: Loaded) -> int:
     cgroup = find_cgroup()
     for warning in warnings(settings, cgroup.limit if cgroup else None):
         _log.warning("%s", warning)
+    few = descriptors.doubt(descriptors.allow_all(), settings.server.max_connections)
+    if few is not None:
+        _log.warning("%s", few)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(Service(settings, cgroup=cgroup).run())

@@ -93,10 +93,11 @@ class GrpcReceiver:
 
     async def __aexit__(self, *_: object) -> None:
         servers = [server for server in (self._server, self._stand_in) if server is not None]
-        self._server = self._stand_in = None
         if servers:
-            self._health.close()
-            await asyncio.gather(*(server.stop(None) for server in servers))
+            self.begin_closing()
+            self._server = self._stand_in = None
+            # What came in the last moment is answered, if only by "later".
+            await asyncio.gather(*(server.stop(_FLUSH_SECONDS) for server in servers))
 
     def begin_closing(self) -> None:
         """Refuse new requests as retryable."""

@@ -376,6 +376,20 @@ class TestClosing:
                 assert (error.code(), hint(error) is not None) == (Code.UNAVAILABLE, True)
         assert len(sink.requests) == 1
 
+    async def test_what_came_in_the_last_moment_is_answered(self, make: Make, sink: Sink) -> None:
+        sink.error = Retryable("the disk failed", reason="storage_failed")
+        sink.hold()
+        async with make() as receiver, connected(receiver) as channel:
+            under_way = asyncio.create_task(refusal(channel, spans()))
+            await sink.wait_for_callers(1)
+            leaving = asyncio.create_task(receiver.__aexit__())
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # GOAWAY
+            sink.release()
+            error = await under_way
+            await leaving
+        assert (error.code(), error.details()) == (Code.UNAVAILABLE, "the disk failed")
+        assert hint(error) is not None
+
     async def test_waiting_has_an_end_and_what_is_cut_off_may_come_again(
         self, receiver: GrpcReceiver, channel: grpc.aio.Channel, sink: Sink
     ) -> None:
