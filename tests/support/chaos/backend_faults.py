@@ -23,6 +23,7 @@ class Away(Fault):
     """For longer than what waits fits in memory."""
 
     name = "destination away"
+    touches = frozenset({"destination"})
     repeats = "the destination went while it answered"
 
     async def inflict(self, lab: "Laboratory") -> None:
@@ -42,6 +43,7 @@ class Away(Fault):
 class _Answering(Fault):
     """The destination answers something else for a while."""
 
+    touches = frozenset({"destination"})
     requests = 6
     """How many times before it shows."""
     noted = True
@@ -124,6 +126,7 @@ class Swapped(Fault):
     """HTTP is answered in gRPC and the other way round."""
 
     name = "destination's ports swapped"
+    touches = frozenset({"destination"})
     repeats = "the destination went while it answered"
 
     async def inflict(self, lab: "Laboratory") -> None:

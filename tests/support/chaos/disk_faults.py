@@ -50,6 +50,7 @@ class DiskFull(Fault):
     """While the destination is away, so that the queue has to grow."""
 
     name = "disk full, and freed"
+    touches = frozenset({"disk", "destination"})
     needs = frozenset({"loop device"})
     repeats = "the destination went while it answered"
 
@@ -74,7 +75,6 @@ class DiskReadOnly(Fault):
     sees = _GONE
     ends = frozenset({1})
     repeats = _NOT_COMMITTED
-    alone = True
 
     async def inflict(self, lab: "Laboratory") -> None:
         self._lives = len(lab.kubelet.lives)
@@ -97,7 +97,6 @@ class PowerCut(Fault):
     sees = _GONE
     ends = frozenset({1, -signal.SIGBUS})
     repeats = "the power was cut between a delivery and its commit"
-    alone = True
 
     async def inflict(self, lab: "Laboratory") -> None:
         self._lives = len(lab.kubelet.lives)
@@ -119,7 +118,6 @@ class QueueVanished(Fault):
     sees = _GONE
     ends = frozenset({0, 1})
     repeats = "moved away before a delivery was committed"
-    alone = True
 
     async def inflict(self, lab: "Laboratory") -> None:
         self._lives = len(lab.kubelet.lives)
@@ -131,10 +129,13 @@ class QueueVanished(Fault):
         await lab.clients.until_more(5, Seen.TAKEN)  # into a new one
 
     async def relieve(self, lab: "Laboratory") -> None:
+        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_up()
         async with lab.kubelet.held():
             assert await lab.service.terminate() == 0
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            assert " 0 left on disk" in lab.service.log.splitlines()[-1]
+            account = lab.service.log.splitlines()[-1]
+            assert " 0 dead, 0 left on disk" in account, account
             lab.queue.rename(lab.queue.with_name("queue-of-meanwhile"))
             self._aside.rename(lab.queue)
 
@@ -146,6 +147,7 @@ class _CallFails(Fault):
     sees = _GONE
     ends = frozenset({1})
     repeats = _NOT_COMMITTED
+    touches = frozenset({"disk"})
     operation: str
     outcome = errno.EIO
 
@@ -212,6 +214,7 @@ class TornWrite(Fault):
     """Killed in the middle of a commit, half of which came to the disk; none of it was acknowledged."""
 
     name = "kill -9 and a torn write"
+    touches = frozenset({"process", "disk"})
     sees = _GONE
     ends = frozenset({-signal.SIGKILL})
     repeats = "killed between a delivery and its commit"

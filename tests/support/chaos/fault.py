@@ -7,8 +7,9 @@ from tests.support.chaos.clients import Seen
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
 
-__all__ = ["ANSWERED", "Fault"]
+__all__ = ["ANSWERED", "EVERYTHING", "Fault"]
 
+EVERYTHING: Final = frozenset({"process", "destination", "disk", "machine"})
 ANSWERED: Final = frozenset({Seen.TAKEN, Seen.LATER})
 """What clients may see whatever happens: the truth, or when to come back."""
 
@@ -25,15 +26,15 @@ class Fault:
     """The exit codes with which the service may end because of it; minus the number of a signal."""
     repeats: ClassVar[str] = ""
     """Why what was delivered may be delivered again; empty where it may not."""
-    alone: ClassVar[bool] = False
-    """Whether no other fault may be there at the same time."""
+    touches: ClassVar[frozenset[str]] = EVERYTHING
+    """What it lays hands on: faults that have nothing in common here may be there at the same time."""
 
     async def inflict(self, lab: "Laboratory", /) -> None:
         """Do it."""
         raise NotImplementedError
 
     async def shows(self, lab: "Laboratory", /) -> None:
-        """Return when it has been felt, as clients can tell or the service does."""
+        """Return when it has been felt, as clients can tell or the service does; it may go on meanwhile."""
         raise NotImplementedError
 
     async def relieve(self, lab: "Laboratory", /) -> None:

@@ -28,15 +28,17 @@ class ClockJumps(Fault):
     """Ahead by a year, back to before the beginning by ten, and to what it is."""
 
     name = "clock jumps"
+    touches = frozenset({"machine"})
     needs = frozenset({"gcc"})
 
     async def inflict(self, lab: "Laboratory") -> None:
         assert lab.machine is not None
         lab.machine.set_clock_wrong(_YEAR)
-        await lab.clients.until_more(5, Seen.TAKEN)
-        lab.machine.set_clock_wrong(-10 * _YEAR)
 
     async def shows(self, lab: "Laboratory") -> None:
+        assert lab.machine is not None
+        await lab.clients.until_more(5, Seen.TAKEN)
+        lab.machine.set_clock_wrong(-10 * _YEAR)
         await lab.clients.until_more(5, Seen.TAKEN)
 
     async def relieve(self, lab: "Laboratory") -> None:
@@ -48,14 +50,16 @@ class DescriptorsExhausted(Fault):
     """No file can be opened, and no connection accepted or made; those that are there go on."""
 
     name = "file descriptors exhausted"
+    touches = frozenset({"machine"})
     sees = frozenset({Seen.CUT, Seen.SILENCE})
 
     async def inflict(self, lab: "Laboratory") -> None:
         self._pid = lab.service.pid
-        used = _descriptors(self._pid)
-        self._limits = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)
-        lowest = next(number for number in count() if number not in used)
-        resource.prlimit(self._pid, resource.RLIMIT_NOFILE, (lowest, self._limits[1]))
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ProcessLookupError, FileNotFoundError):  # another fault may have ended it
+            used = _descriptors(self._pid)
+            lowest = next(number for number in count() if number not in used)
+            resource.prlimit(self._pid, resource.RLIMIT_NOFILE, (lowest, self._limits[1]))
         lab.clients.patience = 1.5
 
     async def shows(self, lab: "Laboratory") -> None:
@@ -63,7 +67,7 @@ class DescriptorsExhausted(Fault):
         await lab.clients.until_more(5, Seen.TAKEN)  # who has one
 
     async def relieve(self, lab: "Laboratory") -> None:
-        with suppress(ProcessLookupError):  # another fault may have ended it
+        with suppress(ProcessLookupError):
             resource.prlimit(self._pid, resource.RLIMIT_NOFILE, self._limits)
         lab.restore_patience()
 
@@ -72,6 +76,7 @@ class LoopBlocked(Fault):
     """The thread of the event loop stands still; gRPC's, and the queue's, go on."""
 
     name = "event loop blocked"
+    touches = frozenset({"process"})
     needs = frozenset({"root"})
     sees = frozenset({Seen.SILENCE, Seen.CUT})
     repeats = "stopped while a delivery was answered"
@@ -79,7 +84,8 @@ class LoopBlocked(Fault):
     async def inflict(self, lab: "Laboratory") -> None:
         lab.clients.patience = 0.5
         self._loop = FrozenThread(lab.service.pid)
-        self._loop.freeze()
+        with suppress(ProcessLookupError):  # another fault may have ended it
+            self._loop.freeze()
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.clients.until_more(1, Seen.SILENCE)
@@ -93,6 +99,7 @@ class MemoryShort(Fault):
     """A neighbour in the same container takes what is left below the limit."""
 
     name = "memory limit near"
+    touches = frozenset({"machine"})
     needs = frozenset({"cgroup"})
     left = 16 << 20
 
@@ -113,7 +120,8 @@ class MemoryShort(Fault):
         await lab.kubelet.until_noted("memory is short")
 
     async def relieve(self, _: "Laboratory") -> None:
-        self._neighbour.kill()
+        with suppress(ProcessLookupError):  # when memory is short the kernel may have chosen it
+            self._neighbour.kill()
         await self._neighbour.communicate()
 
 
@@ -121,6 +129,7 @@ class ThreadsExhausted(Fault):
     """No thread can begin, as at a limit of processes, while the service is killed and has to start."""
 
     name = "no new threads at a start"
+    touches = frozenset({"process", "machine"})
     needs = frozenset({"gcc"})
     sees = frozenset({Seen.CUT, Seen.NOBODY})
     ends = frozenset({-signal.SIGKILL, 1})

@@ -15,6 +15,7 @@ __all__ = ["Killed", "Stopped", "Terminated"]
 
 class Killed(Fault):
     name = "kill -9"
+    touches = frozenset({"process"})
     sees = frozenset({Seen.CUT, Seen.NOBODY})
     ends = frozenset({-signal.SIGKILL})
     repeats = "killed between a delivery and its commit"
@@ -30,6 +31,7 @@ class Killed(Fault):
 
 class Terminated(Fault):
     name = "SIGTERM"
+    touches = frozenset({"process"})
     sees = frozenset({Seen.CUT, Seen.NOBODY})
     ends = frozenset({0})
 
@@ -46,6 +48,7 @@ class Stopped(Fault):
     """Clients give up meanwhile; what they sent may have been kept."""
 
     name = "SIGSTOP, SIGCONT"
+    touches = frozenset({"process"})
     sees = frozenset({Seen.SILENCE, Seen.CUT})
     repeats = "stopped while a delivery was answered"
 
