@@ -63,6 +63,7 @@ class Seen(StrEnum):
 class Answer:
     """One request and what came of it. Times are those of `time.monotonic`."""
 
+    client: int
     asked: float
     at: float
     transport: Transport
@@ -176,6 +177,21 @@ class Clients:
 
         await self.until(enough, f"{requests} x {' or '.join(kinds)} over each transport ({what})")
 
+    async def until_all_served(self, what: str) -> None:
+        """Return when each client had a request acknowledged that it made from now on."""
+        now, start = time.monotonic(), len(self.answers)
+
+        def served(clients: Self) -> bool:
+            fresh = clients.answers[start:]
+            good = {
+                (answer.transport, answer.client)
+                for answer in fresh
+                if answer.asked >= now and answer.seen is Seen.TAKEN
+            }
+            return len(good) == len(clients._tasks)
+
+        await self.until(served, f"every client is served ({what})")
+
     async def _run_http(self, number: int, *, lasting: bool) -> None:
         connector = aiohttp.TCPConnector(limit=1, force_close=not lasting)
         headers = {"Content-Type": "application/x-protobuf"}
@@ -228,7 +244,7 @@ class Clients:
             while True:
                 asked = time.monotonic()
                 seen, detail = await self._in_time(send(signal, body))
-                await self._note(Answer(asked, time.monotonic(), transport, signal, first, items, seen, detail))
+                await self._note(Answer(number, asked, time.monotonic(), transport, signal, first, items, seen, detail))
                 if seen is Seen.TAKEN or not self._resend or self._finishing:
                     break
                 self.resent.update(numbers)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -136,7 +137,7 @@ class QueueVanished(Fault):
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
             account = lab.service.log.splitlines()[-1]
             assert " 0 dead, 0 left on disk" in account, account
-            lab.queue.rename(lab.queue.with_name("queue-of-meanwhile"))
+            shutil.rmtree(lab.queue)  # nothing is in it any more
             self._aside.rename(lab.queue)
 
 

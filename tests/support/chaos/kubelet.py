@@ -27,6 +27,8 @@ _PROBE_TIMEOUT: Final = 1.0
 _NOT_LIVE: Final = 15.0
 """For how long the service may be not live before it is killed; Kubernetes gives it thirty seconds and more."""
 _BACKOFF: Final = 0.2
+_LEAVING: Final = 1.0
+"""How long a process may need from closing its doors to its end; that is noticed a moment later."""
 
 
 @dataclass(slots=True)
@@ -122,12 +124,9 @@ class Kubelet:
                 await asyncio.sleep(_LOOK)
 
     def was_up(self, at: float, slack: float) -> bool:
-        """Whether at that time, and for `slack` seconds before it, a process was ready and had not ended.
-
-        An end is noticed a moment after it happened, so that moment is taken off.
-        """
+        """Whether at that time, and for `slack` seconds before it, a process was ready, and was not about to end."""
         return any(
-            life.ready is not None and life.ready + slack <= at and (life.ended is None or at <= life.ended - 5 * _LOOK)
+            life.ready is not None and life.ready + slack <= at and (life.ended is None or at <= life.ended - _LEAVING)
             for life in self.lives
         )
 

@@ -143,8 +143,8 @@ class Laboratory:
 
     async def suffer(self, *faults: Fault, hold: float | None = None) -> Trial:
         """Inflict, wait until they show (or for `hold` seconds), relieve, and wait until all is well again."""
-        await self.clients.until_more(2, Seen.TAKEN, what="before a fault")
-        began, answers, lives = time.monotonic(), len(self.clients.answers), len(self.kubelet.lives)
+        await self.clients.until_all_served("before a fault")
+        answers, lives = len(self.clients.answers), len(self.kubelet.lives)
         acknowledged, place = len(self.clients.acknowledged), len(self.backend.taken)
         self.kubelet.fresh()
         for fault in faults:
@@ -158,7 +158,7 @@ class Laboratory:
         relieved, delivered = time.monotonic(), len(self.backend.taken)
         await self.kubelet.until_up()
         await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
-        await self.clients.until_more(2, Seen.TAKEN, what=f"after {', '.join(map(str, faults))}")
+        await self.clients.until_all_served(f"after {', '.join(map(str, faults))}")
         recovered = time.monotonic()
         self.stretches += [Stretch(fault.repeats, place, len(self.backend.taken)) for fault in faults if fault.repeats]
         met = self.clients.answers[answers:]
@@ -174,7 +174,7 @@ class Laboratory:
             live=observed.live,
             ready=observed.ready,
             notes=frozenset(observed.notes),
-            wrong=(*self._wrong(faults, met, endings, began), *observed.unbalanced),
+            wrong=(*self._wrong(faults, met, endings), *observed.unbalanced),
         )
 
     async def settle(self) -> Verdict:
@@ -216,17 +216,18 @@ class Laboratory:
         finally:
             connection.close()
 
-    def _wrong(self, faults: Iterable[Fault], met: Iterable[Answer], endings: Iterable[int], began: float) -> list[str]:
+    def _wrong(self, faults: Iterable[Fault], met: Iterable[Answer], endings: Iterable[int]) -> list[str]:
         """What clients saw and must not see, and how the service ended and must not end."""
         sees, ends = set(ANSWERED), set[int]()
         for fault in faults:
             sees |= fault.sees
             ends |= fault.ends
         wrong = [f"the service ended with {code}" for code in endings if code not in ends]
+        seen: Counter[str] = Counter()
         for answer in met:
             if answer.seen not in sees:
-                wrong.append(f"{answer.transport}: {answer.seen}, {answer.at - began:.2f} s after: {answer.detail}")
+                seen[f"{answer.transport}: {answer.seen}: {answer.detail}"] += 1
             slack = _CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
             if answer.seen is Seen.NOBODY and self.kubelet.was_up(answer.asked, slack):
-                wrong.append(f"{answer.transport}: no connection to a process that lives: {answer.detail}")
-        return wrong
+                seen[f"{answer.transport}: no connection to a process that lives: {answer.detail}"] += 1
+        return wrong + [f"{times} times {what}" for what, times in seen.items()]
