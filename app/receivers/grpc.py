@@ -10,6 +10,7 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +40,7 @@ from app.telemetry.spans import Tracer
 
 __all__ = ["GrpcReceiver", "listen", "server_options"]
 
+_log = logging.getLogger(__name__)
 _KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
@@ -111,7 +113,10 @@ class GrpcReceiver:
             return
         self.begin_closing()
         if self._stand_in is None:
-            self._stand_in = await self._serve(self.port)
+            try:
+                self._stand_in = await self._serve(self.port)
+            except OSError as error:  # there may be no descriptor left; what is here goes on all the same
+                _log.warning("who connects from now on is not told to come back: %s", error)
         stop = asyncio.create_task(self._server.stop(grace), name="stop of OTLP/gRPC")
         try:
             async with asyncio.timeout(grace):
