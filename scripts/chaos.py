@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.chaos.catalogue import FAULTS, LONG
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.needs import missing
-from tests.support.chaos.report import Row, table
+from tests.support.chaos.report import Row, tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
 KILLS = 4
@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=6, help="how often each fault by itself (6; 0: not at all)")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long several at once (2; 0: not at all)")
     parser.add_argument("--only", default="", metavar="WORD", help="faults whose name has this word in it")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="where the table goes, too")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="where the tables go, too")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     faults = [fault for fault in FAULTS + LONG if options.only in fault.name]
@@ -33,7 +33,7 @@ def main() -> int:
             print(f"left out: {fault.name}, which needs {', '.join(lacking)}")
             faults.remove(fault)
     rows = asyncio.run(run(faults, options.seed, options.times, options.minutes))
-    text = table(rows)
+    text = tables(rows)
     if options.report is not None:
         options.report.write_text(text + "\n")
     wrong = [line for row in rows for line in row.wrong()]
@@ -64,7 +64,7 @@ async def run(faults: Sequence[type[Fault]], seed: int, times: int, minutes: flo
 
 
 def say(row: Row) -> None:
-    print(time.strftime("%H:%M:%S"), " | ".join(row.cells()), flush=True)
+    print(time.strftime("%H:%M:%S"), " | ".join(row.account() + row.sight()[1:]), flush=True)
     for line in row.wrong():
         print("   ", line, flush=True)
 

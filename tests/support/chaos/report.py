@@ -1,7 +1,7 @@
-"""What came of faults, as a table."""
+"""What came of faults, as tables."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -9,7 +9,7 @@ from tests.support.chaos.clients import Seen
 from tests.support.chaos.laboratory import Trial
 from tests.support.chaos.oracle import Verdict
 
-__all__ = ["Row", "table"]
+__all__ = ["Row", "tables"]
 
 
 @dataclass(slots=True)
@@ -43,44 +43,44 @@ class Row:
         self.trials += other.trials
         self.verdicts += other.verdicts
 
-    def cells(self) -> list[str]:
-        seen = sum((trial.seen for trial in self.trials), Counter[Seen]())
-        endings = Counter(code for trial in self.trials for code in trial.endings)
-        ready = sum((trial.ready for trial in self.trials), Counter[str]())
-        notes = sorted({note.split(":")[0].split(" of ")[0] for trial in self.trials for note in trial.notes})
-        repeated = sum((verdict.repeated for verdict in self.verdicts), Counter[str]())
-        taken = sum(len(verdict.taken) for verdict in self.verdicts)
+    def account(self) -> list[str]:
+        """Return the cells of the first table."""
         lost = sum(len(verdict.lost) for verdict in self.verdicts)
-        seconds = [trial.recovered for trial in self.trials]
+        taken = sum(len(verdict.taken) for verdict in self.verdicts)
+        repeated = sum((verdict.repeated for verdict in self.verdicts), Counter[str]())
         return [
             self.fault,
             str(len(self.trials)),
             str(sum(verdict.acknowledged for verdict in self.verdicts)),
             str(sum(verdict.delivered for verdict in self.verdicts)),
-            str(lost) + (f", and {taken} with their pages" if taken else ""),
-            str(repeated.total()) + "".join(f"; {reason}" for reason in repeated),
+            str(lost) + (f" (and {taken} that were in destroyed pages)" if taken else ""),
+            "; ".join(f"{times}: {reason}" for reason, times in repeated.items()) or "0",
+        ]
+
+    def sight(self) -> list[str]:
+        """Return the cells of the second table."""
+        seen = sum((trial.seen for trial in self.trials), Counter[Seen]())
+        endings = Counter(code for trial in self.trials for code in trial.endings)
+        ready = sum((trial.ready for trial in self.trials), Counter[str]())
+        notes = sorted({note.split(":")[0].split(" of ")[0] for trial in self.trials for note in trial.notes})
+        seconds = [trial.recovered for trial in self.trials]
+        return [
+            self.fault,
             ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind]),
             ", ".join(f"{code} ({times})" for code, times in sorted(endings.items())) or "none",
-            "/".join(sorted(status for status in ready)) + (f"; {', '.join(notes)}" if notes else ""),
-            f"{median(seconds):.1f}, {max(seconds):.1f}",
+            ", ".join(sorted(ready)) + (f"; {', '.join(notes)}" if notes else ""),
+            f"{median(seconds):.1f} s, {max(seconds):.1f} s",
         ]
 
 
-_HEADS = [
-    "fault",
-    "times",
-    "acknowledged",
-    "delivered",
-    "lost",
-    "repeated, why",
-    "clients saw",
-    "exit codes",
-    "`/health/ready`; notes",
-    "seconds until well: median, most",
-]
+_ACCOUNT = ["fault", "times", "acknowledged", "delivered", "lost", "delivered again, and why"]
+_SIGHT = ["fault", "clients saw", "exit codes", "`/health/ready`; notes in it", "well again after: median, most"]
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Rows as a table in Markdown."""
-    lines = [_HEADS, ["---"] * len(_HEADS), *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def tables(rows: Sequence[Row]) -> str:
+    """Rows in Markdown: what became of the items, and what was seen meanwhile."""
+    return f"{_table(_ACCOUNT, [row.account() for row in rows])}\n\n{_table(_SIGHT, [row.sight() for row in rows])}"
+
+
+def _table(heads: list[str], rows: Iterable[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *rows))
