@@ -39,13 +39,15 @@ class HttpSide(StreamServer):
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client went away, as clients may
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client went away, as clients may, or speaks something else
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether the connection stays open."""
         head = await reader.readuntil(b"\r\n\r\n")
         first, *fields = head.decode("latin-1").rstrip().split("\r\n")
+        if not first.endswith(("HTTP/1.1", "HTTP/1.0")):
+            return False  # it speaks something else
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
         wire = await _body(reader, headers)
         _, path, _ = first.split(" ")

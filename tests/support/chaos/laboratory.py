@@ -30,6 +30,7 @@ from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
 from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 from tests.support.service import SOON, Service
 from tests.support.volume import Volume, can_mount
 
@@ -80,7 +81,8 @@ class Laboratory:
         self._resend = resend
         self.seed = seed
         self.random = random.Random(seed)
-        self.backend = Backend()
+        # Ports that no outgoing connection gets while it is away.
+        self.backend = Backend(http_port=free_port(), grpc_port=free_port())
         self.stretches: list[Stretch] = []
         self.damaged: set[int] = set()
         """What was in pages that a fault destroyed."""
