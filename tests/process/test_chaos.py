@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.chaos.backend_faults import EveryCode, Swapped, TakenUnheard
 from tests.support.chaos.catalogue import FAULTS
+from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.laboratory import Protocol
 from tests.support.chaos.needs import missing
@@ -16,12 +17,14 @@ from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
 BOTH = {EveryCode, Swapped, TakenUnheard}
 """Those that are not the same over both of the exporter's protocols; the others take turns."""
+ELSEWHERE = {WriteFails, HeadFails}
+"""Those that test_disk_faults.py has more to say about."""
 STORM_SECONDS = 8
 ROOT = Path(__file__).parents[2]
 
 
 def cases() -> list[tuple[type[Fault], Protocol]]:
-    turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH]
+    turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
     return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
 
 

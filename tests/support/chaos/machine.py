@@ -2,10 +2,11 @@
 
 import mmap
 import struct
-import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from tests.support.faults import compiled
 
 __all__ = ["Machine"]
 
@@ -14,12 +15,11 @@ _WISHES: Final = struct.Struct("=qq")
 
 
 class Machine:
-    """Compiles what comes between a program and its libc; `environment` puts it there."""
+    """What comes between a program and its libc, once `environment` puts it there."""
 
     def __init__(self, directory: Path) -> None:
-        library, switch = directory / "machine.so", directory / "machine.bin"
-        self.environment = {"LD_PRELOAD": str(library), "MACHINE_FILE": str(switch)}
-        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, _SOURCE], check=True)
+        switch = directory / "machine.bin"
+        self.environment = {"LD_PRELOAD": str(compiled(_SOURCE)), "MACHINE_FILE": str(switch)}
         switch.write_bytes(bytes(_WISHES.size))
         with switch.open("r+b") as file:
             self._wishes = mmap.mmap(file.fileno(), _WISHES.size)
