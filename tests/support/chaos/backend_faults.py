@@ -10,6 +10,7 @@ from tests.support.chaos.clients import Seen
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.numbered import numbers
 from tests.support.exchange import Answer, Close, Delay, Grpc, Hang, Http, Partial, Received, Reset, Success, Unheard
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
@@ -57,7 +58,7 @@ class _Answering(Fault):
 
     async def shows(self, lab: "Laboratory") -> None:
         so_far = len(lab.backend.requests)
-        await lab.backend.received(lambda b: len(b.requests) >= so_far + self.requests, timeout=lab.patience)
+        await lab.backend.received(lambda b: len(b.requests) >= so_far + self.requests, timeout=PATIENCE)
         await lab.clients.until_more(3, Seen.TAKEN)
         if self.noted:
             await lab.kubelet.until_noted("export of")

@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from tests.support.patience import PATIENCE
+from tests.support.process import Unexpected, until
 from tests.support.scrape import Scrape
 from tests.support.service import Service
 
@@ -108,20 +108,33 @@ class Kubelet:
 
     async def until_ended(self, lives: int) -> None:
         """Return when so many lives have ended."""
-        async with asyncio.timeout(PATIENCE):
-            while sum(life.ended is not None for life in self.lives) < lives:  # noqa: ASYNC110 - as `until` does
-                await asyncio.sleep(_LOOK)
+
+        async def ended() -> bool:
+            return sum(life.ended is not None for life in self.lives) >= lives
+
+        await self._until(ended, f"the end of life {lives} of the service")
 
     async def until_up(self) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not self.up:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(_LOOK)
+        """Return when the present process was ready once."""
+
+        async def up() -> bool:
+            return self.up
+
+        await self._until(up, "ready")
 
     async def until_noted(self, word: str) -> None:
         """Return when a note in the body of ``/health/ready`` has `word` in it."""
-        async with asyncio.timeout(PATIENCE):
-            while not any(word in note for note in self.observed.notes):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(_LOOK)
+
+        async def noted() -> bool:
+            return any(word in note for note in self.observed.notes)
+
+        await self._until(noted, f"a note {word!r} in /health/ready")
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        try:
+            await until(condition, what)
+        except Unexpected as error:
+            raise Unexpected(f"{error}\n{self._service.log[-4000:]}") from None
 
     def was_up(self, at: float, slack: float) -> bool:
         """Whether at that time, and for `slack` seconds before it, a process was ready, and was not about to end."""

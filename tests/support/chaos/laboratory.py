@@ -1,8 +1,10 @@
 """The service between clients and a destination that keep account, and everything that may go wrong around it.
 
-async with Laboratory(directory, seed=7) as lab:
-trial = await lab.suffer(Killed())
-verdict = await lab.settle()
+    async with Laboratory(directory, seed=7) as lab:
+        trial = await lab.suffer(Killed())
+        verdict = await lab.settle()
+
+A trial tells what was seen meanwhile, the verdict what became of all that was sent.
 """
 
 import asyncio
@@ -66,12 +68,7 @@ class Trial:
 
 
 class Laboratory:
-    """Runs from entering to leaving. `protocol` is that of the exporter; `resend` has clients send again what failed.
-
-    async with Laboratory(directory, seed=7) as lab:
-        trial = await lab.suffer(Killed())
-        verdict = await lab.settle()
-    """
+    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed."""
 
     def __init__(
         self, directory: Path, *, seed: int, protocol: Protocol = "http/protobuf", resend: bool = False
@@ -88,7 +85,6 @@ class Laboratory:
         """What was in pages that a fault destroyed."""
         self.more_than_memory = 4000
         """So many items are more than the service keeps in memory."""
-        self.patience = PATIENCE
         self._lifetimes = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
