@@ -10,13 +10,16 @@ from enum import Enum
 
 from app.core.clock import Clock
 
-__all__ = ["DEAD_LETTERS", "MEMORY", "QUEUE", "Component", "Health"]
+__all__ = ["DEAD_LETTERS", "DISK", "MEMORY", "QUEUE", "Component", "Health"]
 
 QUEUE = "queue"
 """The note about a full queue, the only one that can make the service unready."""
 
 DEAD_LETTERS = "dead letters"
 """The note about what the destination refused for good."""
+
+DISK = "disk"
+"""The note about a disk that takes its time."""
 
 MEMORY = "memory"
 """The note about clients that were told to come back because memory is short."""

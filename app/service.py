@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import uvloop
 from prometheus_client.core import Metric
 
-from app import probe
+from app import descriptors, probe
 from app.admin import AdminServer, queue_routes
 from app.core.clock import Clock, SystemClock
 from app.core.consumer import Consumer
@@ -25,7 +25,7 @@ from app.core.instance import Instance
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.handoff import hand_off
-from app.health import DEAD_LETTERS, MEMORY, QUEUE, Health
+from app.health import DEAD_LETTERS, DISK, MEMORY, QUEUE, Health
 from app.memory import Cgroup, Headroom, at_hand, find_cgroup, map_large_blocks
 from app.pipeline.admission import Admission
 from app.pipeline.dispatch import Dispatcher
@@ -50,6 +50,8 @@ _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
 _MOVE_ON_SECONDS = 1.0
+_SLOW_SECONDS = 5.0
+"""Whoever waits for the disk is told to come back then; SDKs give up after ten."""
 _LAST_CALL_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 
@@ -61,6 +63,9 @@ def run(loaded: Loaded) -> int:
     cgroup = find_cgroup()
     for warning in warnings(settings, cgroup.limit if cgroup else None):
         _log.warning("%s", warning)
+    few = descriptors.doubt(descriptors.allow_all(), settings.server.max_connections)
+    if few is not None:
+        _log.warning("%s", few)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(Service(settings, cgroup=cgroup).run())
@@ -300,8 +305,13 @@ class Service:
         """Tell health once a second that the disk answers, and what is not as it should be."""
         disk = self.health.component("disk", _STUCK_SECONDS)
         while True:
-            if self.queue.commit_seconds() < _STUCK_SECONDS:
+            committing = self.queue.commit_seconds()
+            if committing < 2 * _HEARTBEAT_SECONDS:  # the disk has answered since the last look
                 disk.beat()
+            slow = committing >= _SLOW_SECONDS
+            if slow:
+                self.queue.stall()
+            self.health.note(DISK, f"no answer for {committing:.0f} s: clients are told to come back" if slow else None)
             for signal, retry in retries.items():
                 self.health.note(f"export of {signal.value}", retry.trouble)
             dead = sum(self.queue.dead.items(signal) for signal in Signal)

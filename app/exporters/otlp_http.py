@@ -201,6 +201,8 @@ def _explain(error: Exception) -> str:
             return f"no connection: {plain(str(error.os_error))}"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
+        case aiohttp.ClientOSError(errno=None):  # aiohttp's own words name the URL once more, and no reason
+            return "it closed the connection while the request was being sent"
         case aiohttp.ClientResponseError():
             return f"it answered what is not HTTP ({plain(error.message)}); see exporter.protocol"
         case _:

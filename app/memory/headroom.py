@@ -92,6 +92,8 @@ class Headroom:
         self._waiting = dict.fromkeys(Rank, 0)
         self._given = asyncio.Event()
         self._refused_at = float("-inf")
+        self._blind = False
+        """Whether the last reading failed."""
 
     @property
     def promised(self) -> int:
@@ -179,7 +181,11 @@ class Headroom:
         try:
             self._free = self._cgroup.free(self._reserve)
         except (OSError, ValueError) as error:
-            _log.warning("the memory that is used cannot be read, and is taken for what it was: %s", error)
+            if not self._blind:  # it is tried fifty times a second
+                _log.warning("the memory that is used cannot be read, and is taken for what it was: %s", error)
+            self._blind = True
+        else:
+            self._blind = False
         self._read_filled = self._filled
         self._let_go = 0
 

@@ -129,7 +129,7 @@ class Queue(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether someone waits for room, or was refused for want of it a moment ago."""
+        """Whether someone waits for room, or was refused for want of it, be it the queue's own or its disk's."""
 
     @property
     def used_bytes(self) -> int:
@@ -145,6 +145,12 @@ class Queue(Protocol):
 
     def commit_seconds(self) -> float:
         """For how long the commit under way has been so, 0 when there is none."""
+
+    def stall(self) -> None:
+        """The commit under way takes too long: until it ends, who waits for it or comes is told to come back.
+
+        What is in it may be kept all the same; what waits behind it is not.
+        """
 
     async def __aenter__(self) -> Self: ...
 

@@ -81,6 +81,10 @@ class DiskQueue:
         self._moved = asyncio.Event()
         """Something came in, or was settled or released: whoever waits for memory looks again."""
         self._commit_began: float | None = None
+        self._under_way: list[_Pending] = []
+        """What the commit under way writes."""
+        self._stalled = False
+        """Whether that takes too long."""
         self._broken = False
         self._refusing = False
         """Whether the last commit that brought something had no room for all of it."""
@@ -131,6 +135,9 @@ class DiskQueue:
         await self._room.reserve(cost)
         if self._broken:
             raise _cannot_store()
+        if self._stalled:
+            self._room.arrive(cost, self._room.used)
+            raise _too_slow()
         signal, sequence = request.signal, self._next_sequence
         if expect:
             self._outcomes.expect(signal, sequence)
@@ -145,6 +152,8 @@ class DiskQueue:
         """Append what a dead letter holds in its place. It has its room already; the file may have none to move it."""
         if self._broken:
             raise _cannot_store()
+        if self._stalled:
+            raise _too_slow()
         return self._enqueue(ExportRequest(letter.signal, body, letter.items), committed, 0, letter.sequence)
 
     def purge(self, letters: list[DeadLetter]) -> None:
@@ -263,6 +272,16 @@ class DiskQueue:
         """For how long the commit under way has been, 0 when there is none."""
         return 0.0 if self._commit_began is None else self._clock.monotonic() - self._commit_began
 
+    def stall(self) -> None:
+        if self._commit_began is None:
+            return
+        self._stalled = True
+        behind, self._pending = self._pending, []
+        for pending in self._under_way + behind:
+            _fail(pending, _too_slow())
+        # Clients that come again and again must not fill memory with what they were refused.
+        self._room.arrive(sum(pending.cost for pending in behind), self._room.used)
+
     def _delete(self, signal: Signal, entries: list[Entry]) -> None:
         self._deletes.extend((signal, entry.sequence) for entry in entries)
         self._entries -= len(entries)
@@ -307,11 +326,13 @@ class DiskQueue:
 
     async def _commit(self, group: list[_Pending], deletes: list[tuple[Signal, int]], burials: list[Burial]) -> Commit:
         self._commit_began = began = self._clock.monotonic()
+        self._under_way = group
         appends = [pending.appended for pending in group]
         commit = await asyncio.get_running_loop().run_in_executor(
             self._writer, self._store.commit, appends, deletes, burials
         )
         self._commit_began = None
+        self._stalled = False
         self._metrics.commit_seconds.observe(self._clock.monotonic() - began)
         return commit
 
@@ -324,6 +345,7 @@ class DiskQueue:
         for pending in group:
             entry, signal = pending.entry, pending.appended.signal
             if entry.sequence in commit.refused:
+                self._room.refused()
                 _fail(pending, Retryable("the queue has no room for a request of this size", reason="queue_full"))
                 continue
             shelf, tail = self._shelves[signal], self._tails[signal]
@@ -425,6 +447,10 @@ class DiskQueue:
 def _fail(pending: _Pending, error: Retryable) -> None:
     if not pending.kept.done():
         pending.kept.set_exception(error)
+
+
+def _too_slow() -> Retryable:
+    return Retryable("the queue's disk does not answer", reason="storage_slow")
 
 
 def _cannot_store() -> Retryable:

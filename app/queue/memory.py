@@ -121,6 +121,9 @@ class MemoryQueue:
     def commit_seconds(self) -> float:
         return 0.0
 
+    def stall(self) -> None:
+        """Do nothing: memory takes no time."""
+
     def _add(self, request: ExportRequest) -> None:
         """Put a request behind those that wait; there is room for it."""
         self._sequence += 1

@@ -56,10 +56,14 @@ class Room:
                 self._admit()  # the one behind may be smaller
             if isinstance(error, asyncio.CancelledError):
                 raise
-            self._refused_at = asyncio.get_running_loop().time()
+            self.refused()
             raise Retryable(
                 f"the queue is full: {self.used} of {self.capacity} bytes are used", reason="queue_full"
             ) from None
+
+    def refused(self) -> None:
+        """Somebody is told that there is no room, here or where it is taken."""
+        self._refused_at = asyncio.get_running_loop().time()
 
     def arrive(self, reserved: int, used: int) -> None:
         """Who had reserved `reserved` bytes arrived or gave up; `used` are used now. Lets in whoever fits."""

@@ -10,6 +10,7 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from app.telemetry.spans import Tracer
 
 __all__ = ["GrpcReceiver", "listen", "server_options"]
 
+_log = logging.getLogger(__name__)
 _KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
@@ -96,10 +98,11 @@ class GrpcReceiver:
 
     async def __aexit__(self, *_: object) -> None:
         servers = [server for server in (self._server, self._stand_in) if server is not None]
-        self._server = self._stand_in = None
         if servers:
-            self._health.close()
-            await asyncio.gather(*(server.stop(None) for server in servers))
+            self.begin_closing()
+            self._server = self._stand_in = None
+            # What came in the last moment is answered, if only by "later".
+            await asyncio.gather(*(server.stop(_FLUSH_SECONDS) for server in servers))
 
     def begin_closing(self) -> None:
         """Refuse new requests as retryable."""
@@ -113,7 +116,10 @@ class GrpcReceiver:
             return
         self.begin_closing()
         if self._stand_in is None:
-            self._stand_in = await self._serve(self.port)
+            try:
+                self._stand_in = await self._serve(self.port)
+            except OSError as error:  # there may be no descriptor left; what is here goes on all the same
+                _log.warning("who connects from now on is not told to come back: %s", error)
         stop = asyncio.create_task(self._server.stop(grace), name="stop of OTLP/gRPC")
         try:
             async with asyncio.timeout(grace):

@@ -1,6 +1,8 @@
 """The OTLP/gRPC receiver over real sockets."""
 
 import asyncio
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -378,6 +380,40 @@ class TestClosing:
                 error = await refusal(each, spans())
                 assert (error.code(), hint(error) is not None) == (Code.UNAVAILABLE, True)
         assert len(sink.requests) == 1
+
+    async def test_what_is_in_flight_is_finished_though_no_file_can_be_opened(
+        self, receiver: GrpcReceiver, channel: grpc.aio.Channel, sink: Sink, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sink.hold()
+        under_way = asyncio.create_task(export(channel, spans()))
+        await sink.wait_for_callers(1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            finish = asyncio.create_task(receiver.finish(10))
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # GOAWAY
+            sink.release()
+            assert await under_way == b""
+            await finish
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "who connects from now on is not told to come back: server.grpc_port: cannot listen" in caplog.text
+
+    async def test_what_came_in_the_last_moment_is_answered(self, make: Make, sink: Sink) -> None:
+        sink.error = Retryable("the disk failed", reason="storage_failed")
+        sink.hold()
+        async with make() as receiver, connected(receiver) as channel:
+            under_way = asyncio.create_task(refusal(channel, spans()))
+            await sink.wait_for_callers(1)
+            leaving = asyncio.create_task(receiver.__aexit__())
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # GOAWAY
+            sink.release()
+            error = await under_way
+            await leaving
+        assert (error.code(), error.details()) == (Code.UNAVAILABLE, "the disk failed")
+        assert hint(error) is not None
 
     async def test_waiting_has_an_end_and_what_is_cut_off_may_come_again(
         self, receiver: GrpcReceiver, channel: grpc.aio.Channel, sink: Sink

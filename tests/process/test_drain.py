@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 from collections import Counter
 from pathlib import Path
@@ -137,6 +138,18 @@ async def test_who_waits_for_delivery_when_the_service_ends_is_told_to_come_back
         assert "google.rpc.retryinfo-bin" in dict(refusal.value.trailing_metadata())
         assert await service.wait() == 0
     assert account(service.log)["left"] == 20
+
+
+async def test_a_service_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    service = Service(tmp_path, {"exporter": {"protocol": "console"}, "server": {"max_connections": hard}})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))  # a process has that of who starts it
+    try:
+        async with service:
+            assert resource.prlimit(service.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert f"but the system allows {hard}; raise that limit" in service.log
 
 
 async def test_a_signal_while_it_starts_ends_it_with_success(tmp_path: Path) -> None:

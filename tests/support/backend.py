@@ -26,7 +26,7 @@ from app.core.request import Signal
 from tests.support.backend_grpc import GrpcSide
 from tests.support.backend_http import HttpSide
 from tests.support.certificates import Certificates
-from tests.support.exchange import Answer, Delay, Hang, Partial, Received, Success
+from tests.support.exchange import Answer, Delay, Hang, Partial, Received, Success, Unheard
 from tests.support.items import Item, items_of
 
 __all__ = ["Backend"]
@@ -55,7 +55,9 @@ class Backend:
         self.requests: list[Received] = []
         """Every request, in the order of arrival."""
         self.taken: list[Received] = []
-        """Those that were answered with success."""
+        """Those that were answered with success, or would have been if the answer had not been lost."""
+        self.unheard: list[Received] = []
+        """Those of them of which the answer was lost."""
         self.abandoned: list[Received] = []
         """Those that were not answered, because the client gave up or the backend ended."""
         self.otherwise: Answer | Callable[[Received], Answer] = Success()
@@ -139,7 +141,9 @@ class Backend:
             self.abandoned.append(received)
             await self._notify()
             raise
-        if isinstance(answer, Success | Partial):
+        if isinstance(answer, Unheard):
+            self.unheard.append(received)
+        if isinstance(answer, Success | Partial | Unheard):
             self._take(received)
             await self._notify()
         return answer

@@ -10,7 +10,7 @@ from grpc import aio
 
 from app.core.request import Signal
 from tests.support.certificates import Certificates
-from tests.support.exchange import Answer, Grpc, Partial, Raw, Received, Success
+from tests.support.exchange import Answer, Grpc, Partial, Raw, Received, Success, Unheard
 
 __all__ = ["GrpcSide"]
 
@@ -69,6 +69,8 @@ class GrpcSide(grpc.GenericRpcHandler):
                 return partly.to_protobuf(signal)
             case Raw(data):
                 return data
+            case Unheard():
+                return await _refuse(context, Grpc(grpc.StatusCode.UNAVAILABLE, "the answer was lost"))
             case Grpc() as refusal:
                 return await _refuse(context, refusal)
             case answer:

@@ -13,7 +13,7 @@ from ssl import SSLContext
 import zstandard
 
 from app.core.request import Signal
-from tests.support.exchange import Answer, Close, Http, Partial, Raw, Received, Reset, Success
+from tests.support.exchange import Answer, Close, Http, Partial, Raw, Received, Reset, Success, Unheard
 from tests.support.streams import StreamServer
 
 __all__ = ["HttpSide"]
@@ -39,13 +39,15 @@ class HttpSide(StreamServer):
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client went away, as clients may
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client went away, as clients may, or speaks something else
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether the connection stays open."""
         head = await reader.readuntil(b"\r\n\r\n")
         first, *fields = head.decode("latin-1").rstrip().split("\r\n")
+        if not first.endswith(("HTTP/1.1", "HTTP/1.0")):
+            return False  # it speaks something else
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
         wire = await _body(reader, headers)
         _, path, _ = first.split(" ")
@@ -91,7 +93,7 @@ async def _give(answer: Answer, signal: Signal, writer: asyncio.StreamWriter) ->
             return False
         case Close():
             return False
-        case Reset():
+        case Reset() | Unheard():
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()

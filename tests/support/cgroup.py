@@ -19,7 +19,7 @@ class MemoryCgroup:
     def __init__(self, limit: int) -> None:
         parent = _parent()
         self.path = parent / f"otlp-service-test-{os.getpid()}-{next(_numbers)}"
-        self._limit = limit
+        self.limit = limit
 
     def command(self, command: Sequence[str]) -> tuple[str, ...]:
         """`command`, started inside."""
@@ -38,11 +38,20 @@ class MemoryCgroup:
         v1 = self.path / "memory.max_usage_in_bytes"
         return int((v1 if v1.exists() else self.path / "memory.peak").read_text())
 
+    @property
+    def used(self) -> int:
+        """Bytes that are charged now, without pages of files, which can be taken back."""
+        v1 = self.path / "memory.usage_in_bytes"
+        usage = int((v1 if v1.exists() else self.path / "memory.current").read_text())
+        statistics = dict(line.split() for line in (self.path / "memory.stat").read_text().splitlines())
+        prefix = "total_" if v1.exists() else ""
+        return usage - sum(int(statistics[f"{prefix}{kind}_file"]) for kind in ("active", "inactive"))
+
     def __enter__(self) -> Self:
         self.path.mkdir()
         try:
             v1 = self.path / "memory.limit_in_bytes"
-            (v1 if v1.exists() else self.path / "memory.max").write_text(str(self._limit))
+            (v1 if v1.exists() else self.path / "memory.max").write_text(str(self.limit))
         except BaseException:
             self.path.rmdir()
             raise

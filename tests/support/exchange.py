@@ -36,6 +36,7 @@ __all__ = [
     "Received",
     "Reset",
     "Success",
+    "Unheard",
     "status",
 ]
 
@@ -130,13 +131,18 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Unheard:
+    """The request is taken, but the answer is lost: HTTP resets the connection, gRPC says UNAVAILABLE."""
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """HTTP: these bytes, whatever they are, and then the end of the connection."""
 
     data: bytes
 
 
-Answer = Success | Partial | Http | Grpc | Hang | Delay | Reset | Close | Raw
+Answer = Success | Partial | Http | Grpc | Hang | Delay | Reset | Close | Unheard | Raw
 
 
 def status(message: str, retry: float | None = None, code: int = 0) -> bytes:

@@ -2,7 +2,8 @@
  *
  * FAULTS_FILE holds "OPERATION ERRNO [OFFSET]", looked at in each call. An operation is write, head, sync, or a read of
  * the byte at OFFSET, of a file named data.mdb; a head is what makes a transaction the current one. FAULTS_LOG gets a line for each: operation, descriptor,
- * whether that can write, and the errno. */
+ * whether that can write, and the errno. An ERRNO of -1 has the call wait until the file says something else, one of -2
+ * ends the thread that makes it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { HEAD_BYTES = 120 };
+enum { HEAD_BYTES = 120, HANG = -1, DIE = -2 };
 
 static int is_queue(int fd)
 {
@@ -27,13 +28,10 @@ static int is_queue(int fd)
     return name && !strcmp(name, "/data.mdb");
 }
 
-/* The error that an operation is to end with, 0 for none. */
-static int fault(const char *operation, int fd)
+/* What FAULTS_FILE wants of an operation, 0 for nothing. */
+static int wish(const char *operation)
 {
-    char text[256] = "", line[64];
-    int wanted = 0;
-    if (!is_queue(fd))
-        return 0;
+    char text[256] = "";
     int file = open(getenv("FAULTS_FILE"), O_RDONLY | O_CLOEXEC);
     if (file >= 0) {
         if (syscall(SYS_read, file, text, sizeof text - 1) < 0)
@@ -41,14 +39,28 @@ static int fault(const char *operation, int fd)
         close(file);
     }
     char *found = strstr(text, operation);
-    if (found)
-        wanted = atoi(found + strlen(operation));
+    return found ? atoi(found + strlen(operation)) : 0;
+}
+
+/* The error that an operation is to end with, 0 for none. */
+static int fault(const char *operation, int fd)
+{
+    char line[64];
+    int wanted;
+    if (!is_queue(fd))
+        return 0;
+    while ((wanted = wish(operation)) == HANG)
+        usleep(10000);
+    if (wanted == DIE)
+        syscall(SYS_exit, 0);
     int log = open(getenv("FAULTS_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     int length = snprintf(line, sizeof line, "%s %d %d %d\n", operation, fd, (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY,
                           wanted);
-    if (syscall(SYS_write, log, line, length) != length)
-        abort();
-    close(log);
+    if (log >= 0) { /* there may be no descriptor left */
+        if (syscall(SYS_write, log, line, length) != length)
+            abort();
+        close(log);
+    }
     errno = wanted;
     return wanted;
 }

@@ -1,12 +1,30 @@
 """A disk under a running service that fails when a test says so."""
 
+import atexit
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-__all__ = ["Call", "Faults"]
+__all__ = ["DIE", "HANG", "Call", "Faults", "compiled"]
+
+HANG, DIE = -1, -2
+"""In place of an errno: the call does not return until the disk works again, or its thread ends in it."""
 
 SOURCE = Path(__file__).with_name("faults.c")
+
+
+_libraries = TemporaryDirectory(prefix="preload-")
+atexit.register(_libraries.cleanup)
+
+
+@cache
+def compiled(source: Path) -> Path:
+    """A library for LD_PRELOAD, made of one file of C; once for all tests of a run."""
+    library = Path(_libraries.name) / f"{source.stem}.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source], check=True)
+    return library
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +41,19 @@ class Call:
 
 
 class Faults:
-    """Compiles what comes between a program and its disk; `environment` puts it there."""
+    """What comes between a program and its disk, once `environment` puts it there."""
 
     def __init__(self, directory: Path) -> None:
-        library = directory / "faults.so"
+        library = compiled(SOURCE)
         self._switch = directory / "faults.txt"
         self._log = directory / "faults.log"
         self.environment = {"LD_PRELOAD": str(library), "FAULTS_FILE": str(self._switch), "FAULTS_LOG": str(self._log)}
-        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE], check=True)
 
     def on(self, operation: str, error: int, offset: int = 0) -> None:
-        """Have each `operation` end with the errno `error` from now on; a read, that of the byte at `offset`."""
+        """Have each `operation` end with the errno `error` from now on, or with `HANG` or `DIE`.
+
+        A read is that of the byte at `offset`.
+        """
         new = self._switch.with_suffix(".new")
         new.write_text(f"{operation} {error} {offset}\n")
         new.replace(self._switch)

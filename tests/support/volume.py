@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ __all__ = ["Volume", "can_mount"]
 
 _MIB = 1 << 20
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
+_FILLING = "filling"
 _NO_LOG_FLUSH = 2  # what is in the journal's memory is lost, too
 
 
@@ -48,8 +50,25 @@ class Volume:
             _run("umount", "--lazy" if error else "--verbose", str(self.path))
 
     def mount(self) -> None:
-        _run("mount", "-o", "loop", str(self._image), str(self.path))
+        _run("mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.path))
         self._mounted = True
+
+    def fill(self) -> None:
+        """Take all the room that is left."""
+        with (self.path / _FILLING).open("ab") as file, suppress(OSError):
+            while file.write(b"x" * _MIB):
+                file.flush()
+
+    def free(self) -> None:
+        """Give back the room that was taken."""
+        (self.path / _FILLING).unlink()
+
+    def go_read_only(self) -> None:
+        """Have the filesystem find an error in itself: it takes no more writes, until it is mounted again."""
+        device = _run("findmnt", "--noheadings", "--output", "SOURCE", str(self.path))
+        trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
+        with suppress(OSError):  # it fails as it succeeds
+            trigger.write_text("1")
 
     def cut(self) -> None:
         """Cut the power: from now on every write and sync fails, and what was not synced is lost."""
@@ -66,5 +85,5 @@ class Volume:
         self.mount()
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

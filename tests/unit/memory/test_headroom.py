@@ -181,7 +181,16 @@ async def test_usage_that_cannot_be_read_is_taken_for_what_it_was(
     await clock.advance(1)
     with caplog.at_level(logging.WARNING):
         assert not Promise(headroom).resize(24 * MIB)
-    assert "the memory that is used cannot be read" in caplog.text
+        await clock.advance(1)
+        assert not Promise(headroom).resize(24 * MIB)
+        assert caplog.text.count("the memory that is used cannot be read") == 1, "told once, not with each request"
+        files.use(200 * MIB)
+        await clock.advance(1)
+        assert not Promise(headroom).resize(24 * MIB)
+        files.lose()
+        await clock.advance(1)
+        assert not Promise(headroom).resize(24 * MIB)
+    assert caplog.text.count("the memory that is used cannot be read") == 2
 
 
 async def test_when_memory_is_short_what_the_allocator_keeps_is_given_back_in_a_thread_once_in_a_while(

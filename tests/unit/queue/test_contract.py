@@ -90,6 +90,14 @@ async def test_an_empty_queue_leases_nothing(queue: Queue) -> None:
     assert queue.commit_seconds() == 0
 
 
+async def test_a_queue_that_has_nothing_under_way_takes_what_comes_though_it_was_said_to_be_stalled(
+    queue: Queue,
+) -> None:
+    queue.stall()
+    await keep_all(queue, [b"taken"])
+    assert await take_everything(queue) == b"taken"
+
+
 async def test_a_lease_takes_what_fits_and_always_at_least_one_entry(queue: Queue) -> None:
     await keep_all(queue, [b"a" * 100, b"b" * 100, b"c" * 100])
     first = await take(queue, 10)

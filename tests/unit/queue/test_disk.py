@@ -9,9 +9,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from app.core.errors import Retryable
+from app.core.errors import InvalidData, Retryable
 from app.core.request import ExportRequest, Signal
 from app.queue import DiskQueue, Lease, LmdbStore, QueueError
+from app.queue.letters import EVERYTHING as ALL_LETTERS
 from app.queue.store import RESERVE_BYTES
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock, turns, until
@@ -468,6 +469,50 @@ async def test_a_commit_that_fails_is_told_to_clients_and_ends_the_queue(
     assert store.closed
 
 
+async def test_a_disk_that_does_not_answer_has_clients_come_back_and_fills_no_memory(
+    disk: DiskQueue, store: FaultyStore
+) -> None:
+    counted: list[int] = []
+    store.before_commit.shut()
+    under_way = asyncio.create_task(disk.append(ExportRequest(TRACES, b"under way", 5), counted.append))
+    await store.before_commit.reached()
+    behind = asyncio.create_task(keep(disk, b"behind"))
+    await turns()
+    disk.stall()
+    for client in (under_way, behind, asyncio.create_task(keep(disk, b"later"))):
+        with pytest.raises(Retryable, match="does not answer") as refusal:
+            await client
+        assert refusal.value.reason == "storage_slow"
+    assert not disk._pending
+    assert counted == []
+    store.before_commit.open()
+    await until(lambda: counted == [5])  # what is in the commit is kept and counted
+    await keep(disk, b", next")
+    assert await take_everything(disk) == b"under way, next"
+    await until(lambda: disk.used_bytes == 0)
+    assert disk._room._reserved == 0
+
+
+async def test_a_replay_while_the_disk_does_not_answer_leaves_the_letter_where_it_is(
+    disk: DiskQueue, store: FaultyStore
+) -> None:
+    await keep(disk, b"refused")
+    disk.bury(await take(disk), InvalidData("no"))
+    await disk.committed()
+    (letter,) = await disk.dead.find()
+    store.before_commit.shut()
+    under_way = asyncio.create_task(keep(disk))
+    await store.before_commit.reached()
+    disk.stall()
+    with pytest.raises(Retryable, match="does not answer"):
+        disk.revive(letter, b"refused", lambda _: None)
+    store.before_commit.open()
+    with pytest.raises(Retryable, match="does not answer"):
+        await under_way
+    assert disk.dead.items(TRACES) == 1
+    assert (await disk.dead.replay(ALL_LETTERS)).letters == 1
+
+
 async def test_a_full_disk_refuses_and_resumes_when_there_is_room(
     make_disk: MakeDisk, store: FaultyStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -479,6 +524,7 @@ async def test_a_full_disk_refuses_and_resumes_when_there_is_room(
         with pytest.raises(Retryable) as refusal:
             await keep(queue)
         assert refusal.value.reason == "queue_full"
+        assert queue.full
         assert "the disk under the queue is full; clients are told to come back" in caplog.messages
         assert queue._room._reserved == 0
         store.postpone = False

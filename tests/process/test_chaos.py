@@ -1,0 +1,72 @@
+"""One fault after another, and several at once: what was acknowledged arrives, and clients are told the truth."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos.backend_faults import EveryCode, Swapped, TakenUnheard
+from tests.support.chaos.catalogue import FAULTS
+from tests.support.chaos.disk_faults import HeadFails, WriteFails
+from tests.support.chaos.fault import Fault
+from tests.support.chaos.laboratory import Protocol
+from tests.support.chaos.needs import missing
+from tests.support.chaos.run import PROTOCOLS, storm, try_fault
+
+BOTH = {EveryCode, Swapped, TakenUnheard}
+"""Those that are not the same over both of the exporter's protocols; the others take turns."""
+ELSEWHERE = {WriteFails, HeadFails}
+"""Those that test_disk_faults.py has more to say about."""
+STORM_SECONDS = 8
+ROOT = Path(__file__).parents[2]
+
+
+def cases() -> list[tuple[type[Fault], Protocol]]:
+    turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
+    return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
+
+
+@pytest.mark.parametrize(
+    ("fault", "protocol"),
+    [
+        pytest.param(
+            fault,
+            protocol,
+            id=f"{fault.name}, {protocol}",
+            marks=[pytest.mark.needs(program) for program in sorted(fault.needs)],
+        )
+        for fault, protocol in cases()
+    ],
+)
+async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
+    tmp_path: Path, fault: type[Fault], protocol: Protocol
+) -> None:
+    seed = random.randrange(2**32)
+    row = await try_fault(fault, 1, seed=seed, protocol=protocol, directory=tmp_path)
+    assert row.good, f"seed {seed}: {list(row.wrong())}"
+    assert row.verdicts[0].acknowledged
+
+
+async def test_several_faults_at_once_lose_nothing_and_clients_are_told_the_truth(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    faults = [fault for fault in FAULTS if not missing(fault)]
+    row = await storm(faults, STORM_SECONDS, seed=seed, protocol=random.choice(PROTOCOLS), directory=tmp_path)
+    assert row.good, f"seed {seed}: {list(row.wrong())}"
+    assert row.verdicts[0].acknowledged
+
+
+@pytest.mark.needs("gcc")
+def test_the_script_writes_what_came_of_each_fault(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    options = ["--times", "2", "--minutes", "0", "--only", "clock", "--seed", "5", "--report", str(report)]
+    command = [sys.executable, "-m", "scripts.chaos", *options]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    assert result.stdout.startswith("seed 5\n")
+    assert result.stdout.endswith("nothing that was acknowledged was lost\n")
+    account, sight = report.read_text().split("\n\n")
+    assert account.splitlines()[2].startswith("| clock jumps | 2 | ")
+    assert " | 0 | 0 |" in account, "none lost, none delivered again"
+    assert sight.splitlines()[2].startswith("| clock jumps | acknowledged ")

@@ -1,0 +1,145 @@
+"""What destinations do: go away, hang, reset, refuse, take a part, and speak something else."""
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from tests.support.backend import Backend
+from tests.support.chaos.clients import Seen
+from tests.support.chaos.fault import Fault
+from tests.support.chaos.numbered import numbers
+from tests.support.exchange import Answer, Close, Delay, Grpc, Hang, Http, Partial, Received, Reset, Success, Unheard
+from tests.support.patience import PATIENCE
+
+if TYPE_CHECKING:
+    from tests.support.chaos.laboratory import Laboratory
+
+__all__ = ["Away", "EveryCode", "HalfTaken", "Hanging", "Resetting", "Slow", "Swapped", "TakenUnheard"]
+
+_HTTP_CODES: Final = (400, 401, 403, 404, 405, 408, 411, 413, 415, 422, 429, 431, 451, 500, 501, 502, 503, 504, 505)
+
+
+class Away(Fault):
+    """For longer than what waits fits in memory."""
+
+    name = "destination away"
+    touches = frozenset({"destination"})
+    repeats = "the destination went while it answered"
+
+    async def inflict(self, lab: "Laboratory") -> None:
+        await lab.backend.stop()
+
+    async def shows(self, lab: "Laboratory") -> None:
+        acknowledged = len(lab.clients.acknowledged)
+        await lab.clients.until(
+            lambda clients: len(clients.acknowledged) - acknowledged > lab.more_than_memory, "more than memory holds"
+        )
+        await lab.kubelet.until_noted("export of")
+
+    async def relieve(self, lab: "Laboratory") -> None:
+        await lab.backend.start()
+
+
+class _Answering(Fault):
+    """The destination answers something else for a while."""
+
+    touches = frozenset({"destination"})
+    requests = 6
+    """How many times before it shows."""
+    noted = True
+    """Whether health tells of it."""
+
+    def answer(self, received: Received, /) -> Answer:
+        raise NotImplementedError
+
+    async def inflict(self, lab: "Laboratory") -> None:
+        lab.backend.otherwise = self.answer
+
+    async def shows(self, lab: "Laboratory") -> None:
+        so_far = len(lab.backend.requests)
+        await lab.backend.received(lambda b: len(b.requests) >= so_far + self.requests, timeout=PATIENCE)
+        await lab.clients.until_more(3, Seen.TAKEN)
+        if self.noted:
+            await lab.kubelet.until_noted("export of")
+
+    async def relieve(self, lab: "Laboratory") -> None:
+        lab.backend.otherwise = Success()
+
+
+class Slow(_Answering):
+    name = "destination slow"
+    noted = False
+
+    def answer(self, _: Received, /) -> Answer:
+        return Delay(0.15)
+
+
+class Hanging(_Answering):
+    name = "destination hangs"
+
+    def answer(self, _: Received, /) -> Answer:
+        return Hang()
+
+
+class Resetting(_Answering):
+    name = "destination resets"
+
+    def __init__(self) -> None:
+        self._ways: cycle[Reset | Close] = cycle((Reset(), Close()))
+
+    def answer(self, received: Received, /) -> Answer:
+        return next(self._ways) if received.protocol == "http" else Grpc(grpc.StatusCode.UNAVAILABLE, "reset")
+
+
+class TakenUnheard(_Answering):
+    name = "destination takes and resets"
+
+    def answer(self, _: Received, /) -> Answer:
+        return Unheard()
+
+
+class EveryCode(_Answering):
+    """What is refused for good is a dead letter then, which the laboratory replays at the end."""
+
+    name = "destination refuses with every code"
+    requests = len(_HTTP_CODES)
+
+    def __init__(self) -> None:
+        self._http = cycle(_HTTP_CODES)
+        self._grpc = cycle(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
+
+    def answer(self, received: Received, /) -> Answer:
+        return Http(next(self._http)) if received.protocol == "http" else Grpc(next(self._grpc), "no")
+
+
+class HalfTaken(_Answering):
+    """What it rejects is its own decision; it was handed over all the same."""
+
+    name = "destination takes half"
+    noted = False
+
+    def answer(self, received: Received, /) -> Answer:
+        return Partial(len(numbers(received.signal, received.body)) // 2, "only a half")
+
+
+class Swapped(Fault):
+    """HTTP is answered in gRPC and the other way round."""
+
+    name = "destination's ports swapped"
+    touches = frozenset({"destination"})
+    repeats = "the destination went while it answered"
+
+    async def inflict(self, lab: "Laboratory") -> None:
+        await lab.backend.stop()
+        self._other = Backend(http_port=lab.backend.grpc_port, grpc_port=lab.backend.http_port)
+        await self._other.start()
+
+    async def shows(self, lab: "Laboratory") -> None:
+        await lab.clients.until_more(30, Seen.TAKEN)
+        await lab.kubelet.until_noted("export of")
+
+    async def relieve(self, lab: "Laboratory") -> None:
+        await self._other.stop()
+        assert not self._other.taken
+        await lab.backend.start()

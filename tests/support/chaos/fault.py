@@ -1,0 +1,44 @@
+"""What a fault is: something that can be done to the service, or to what it needs, and taken back."""
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from tests.support.chaos.clients import Seen
+
+if TYPE_CHECKING:
+    from tests.support.chaos.laboratory import Laboratory
+
+__all__ = ["ANSWERED", "EVERYTHING", "Fault"]
+
+EVERYTHING: Final = frozenset({"process", "destination", "disk", "machine"})
+ANSWERED: Final = frozenset({Seen.TAKEN, Seen.LATER})
+"""What clients may see whatever happens: the truth, or when to come back."""
+
+
+class Fault:
+    """One thing that goes wrong. A laboratory inflicts it, waits until it shows, and relieves it."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Programs and rights, by the names that tests/conftest.py has for them."""
+    sees: ClassVar[frozenset[Seen]] = frozenset()
+    """What clients may see beside `ANSWERED`. A connection is never refused while the process lives."""
+    ends: ClassVar[frozenset[int]] = frozenset()
+    """The exit codes with which the service may end because of it; minus the number of a signal."""
+    repeats: ClassVar[str] = ""
+    """Why what was delivered may be delivered again; empty where it may not."""
+    touches: ClassVar[frozenset[str]] = EVERYTHING
+    """What it lays hands on: faults that have nothing in common here may be there at the same time."""
+
+    async def inflict(self, lab: "Laboratory", /) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    async def shows(self, lab: "Laboratory", /) -> None:
+        """Return when it has been felt, as clients can tell or the service does; it may go on meanwhile."""
+        raise NotImplementedError
+
+    async def relieve(self, lab: "Laboratory", /) -> None:
+        """Take it back, as far as the world does that by itself."""
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,203 @@
+"""What an orchestrator does for a service: starts it when it ended, asks its probes, and kills what is not live.
+
+A kubelet in a hurry: it asks ten times a second, and starts again at once.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from tests.support.process import Unexpected, until
+from tests.support.scrape import Scrape
+from tests.support.service import Service
+
+__all__ = ["Kubelet", "Life"]
+
+_LOOK: Final = 0.02
+_PROBE: Final = 0.1
+_PROBE_TIMEOUT: Final = 1.0
+_NOT_LIVE: Final = 15.0
+"""For how long the service may be not live before it is killed; Kubernetes gives it thirty seconds and more."""
+_BACKOFF: Final = 0.2
+_LEAVING: Final = 1.0
+"""How long a process may need from closing its doors to its end; that is noticed a moment later."""
+
+
+@dataclass(slots=True)
+class Life:
+    """From a start of the service to its end, in the times of `time.monotonic`."""
+
+    began: float
+    ready: float | None = None
+    """When it was ready for the first time."""
+    ended: float | None = None
+    code: int | None = None
+    """Its exit code, or minus the signal that ended it."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """What probes and scrapes said."""
+
+    live: Counter[str] = field(default_factory=Counter)
+    """Answers of ``/health/live``, by status; ``none`` where there was none while the process lived."""
+    ready: Counter[str] = field(default_factory=Counter)
+    notes: set[str] = field(default_factory=set)
+    """The notes in the body of ``/health/ready``."""
+    unbalanced: list[str] = field(default_factory=list)
+    """Scrapes in which items were missing, or too many."""
+
+
+class Kubelet:
+    """Looks after a service that was started, from entering to leaving."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._held = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        now = time.monotonic()
+        self.lives = [Life(now, now)]
+        """Of the service, the present one last."""
+        self.observed = Observed()
+        """Since the last `fresh`."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [
+            asyncio.create_task(self._restart(), name="restarts"),
+            asyncio.create_task(self._probe(), name="probes"),
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and error is None:
+                raise result
+
+    def fresh(self) -> Observed:
+        """Begin to observe anew; what was observed since the last time."""
+        observed, self.observed = self.observed, Observed()
+        return observed
+
+    @property
+    def up(self) -> bool:
+        """Whether the present process was ready once."""
+        life = self.lives[-1]
+        return life.ready is not None and life.ended is None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Who ends is not started again meanwhile."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    async def until_ended(self, lives: int) -> None:
+        """Return when so many lives have ended."""
+
+        async def ended() -> bool:
+            return sum(life.ended is not None for life in self.lives) >= lives
+
+        await self._until(ended, f"the end of life {lives} of the service")
+
+    async def until_up(self) -> None:
+        """Return when the present process was ready once."""
+
+        async def up() -> bool:
+            return self.up
+
+        await self._until(up, "ready")
+
+    async def until_noted(self, word: str) -> None:
+        """Return when a note in the body of ``/health/ready`` has `word` in it."""
+
+        async def noted() -> bool:
+            return any(word in note for note in self.observed.notes)
+
+        await self._until(noted, f"a note {word!r} in /health/ready")
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        try:
+            await until(condition, what)
+        except Unexpected as error:
+            raise Unexpected(f"{error}\n{self._service.log[-4000:]}") from None
+
+    def was_up(self, at: float, slack: float) -> bool:
+        """Whether at that time, and for `slack` seconds before it, a process was ready, and was not about to end."""
+        return any(
+            life.ready is not None and life.ready + slack <= at and (life.ended is None or at <= life.ended - _LEAVING)
+            for life in self.lives
+        )
+
+    async def _restart(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            life, code = self.lives[-1], self._service.returncode
+            if life.ended is None and code is not None:
+                life.ended, life.code = time.monotonic(), code
+                await asyncio.sleep(_BACKOFF)
+            if life.ended is not None and not self._held:
+                self._service.spawn()
+                self.lives.append(Life(time.monotonic()))
+
+    async def _probe(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT)
+        # A kubelet makes a connection for each probe.
+        connector = aiohttp.TCPConnector(force_close=True)
+        dead_since: float | None = None
+        async with aiohttp.ClientSession(self._service.admin_url, timeout=timeout, connector=connector) as session:
+            while True:
+                await asyncio.sleep(_PROBE)
+                life = self.lives[-1]
+                live, _ = await _get(session, "/health/live")
+                ready, body = await _get(session, "/health/ready")
+                metrics, text = await _get(session, "/metrics")
+                if life is not self.lives[-1] or self._service.returncode is not None:
+                    dead_since = None
+                    continue  # it ended meanwhile
+                if ready == "200" and life.ready is None:
+                    life.ready = time.monotonic()
+                if life.ready is None:
+                    continue  # it starts
+                self.observed.live[live] += 1
+                self.observed.ready[ready] += 1
+                if body:
+                    notes = json.loads(body)["notes"]
+                    self.observed.notes.update(f"{name}: {notes[name]}" for name in notes)
+                if metrics == "200":
+                    self._check_law(text)
+                if live == "200":
+                    dead_since = None
+                elif dead_since is None:
+                    dead_since = time.monotonic()
+                elif time.monotonic() - dead_since > _NOT_LIVE:
+                    self._service.kill()
+
+    def _check_law(self, text: str) -> None:
+        try:
+            Scrape(text).check_law()
+        except AssertionError as error:
+            self.observed.unbalanced.append(str(error))
+
+
+async def _get(session: aiohttp.ClientSession, path: str) -> tuple[str, str]:
+    """Status and body; ``none`` where nobody answers in time."""
+    try:
+        async with session.get(path) as answer:
+            return str(answer.status), await answer.text()
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return "none", ""

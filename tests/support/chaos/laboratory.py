@@ -1,0 +1,231 @@
+"""The service between clients and a destination that keep account, and everything that may go wrong around it.
+
+    async with Laboratory(directory, seed=7) as lab:
+        trial = await lab.suffer(Killed())
+        verdict = await lab.settle()
+
+A trial tells what was seen meanwhile, the verdict what became of all that was sent.
+"""
+
+import asyncio
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from app.core.request import Signal
+from tests.support.backend import Backend
+from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
+from tests.support.chaos.clients import Answer, Clients, Seen
+from tests.support.chaos.fault import ANSWERED, Fault
+from tests.support.chaos.kubelet import Kubelet
+from tests.support.chaos.machine import Machine
+from tests.support.chaos.numbered import numbers
+from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
+from tests.support.exchange import Success
+from tests.support.faults import Faults
+from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
+from tests.support.service import SOON, Service
+from tests.support.volume import Volume, can_mount
+
+__all__ = ["Laboratory", "Protocol", "Trial"]
+
+Protocol = Literal["http/protobuf", "grpc"]
+
+_MEMORY_LIMIT: Final = 256 << 20
+_CHANNEL_BACKOFF: Final = 1.0
+"""For how long a gRPC channel may repeat that nobody was there, after somebody is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of a fault, or of some at once."""
+
+    faults: tuple[str, ...]
+    acknowledged: int
+    """Items, from the fault's beginning until the service was well again."""
+    seen: Counter[Seen]
+    """What came of requests meanwhile."""
+    details: Counter[str]
+    """What was said where it was not "acknowledged"."""
+    endings: tuple[int, ...]
+    """The codes with which the service ended."""
+    recovered: float
+    """Seconds from the end of the fault until both transports took requests again, and something was delivered."""
+    live: Counter[str]
+    ready: Counter[str]
+    notes: frozenset[str]
+    wrong: tuple[str, ...]
+    """What should not have been."""
+
+
+class Laboratory:
+    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed."""
+
+    def __init__(
+        self, directory: Path, *, seed: int, protocol: Protocol = "http/protobuf", resend: bool = False
+    ) -> None:
+        self._directory = directory
+        self._protocol: Protocol = protocol
+        self._resend = resend
+        self.seed = seed
+        self.random = random.Random(seed)
+        # Ports that no outgoing connection gets while it is away.
+        self.backend = Backend(http_port=free_port(), grpc_port=free_port())
+        self.stretches: list[Stretch] = []
+        self.damaged: set[int] = set()
+        """What was in pages that a fault destroyed."""
+        self.more_than_memory = 4000
+        """So many items are more than the service keeps in memory."""
+        self._lifetimes = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.cgroup = stack.enter_context(MemoryCgroup(_MEMORY_LIMIT)) if find_memory_cgroup() else None
+            self.disk = stack.enter_context(Volume(self._directory)) if can_mount() else None
+            self.faults = Faults(self._directory) if shutil.which("gcc") else None
+            self.machine = stack.enter_context(Machine(self._directory)) if shutil.which("gcc") else None
+            await stack.enter_async_context(self.backend)
+            self.queue = (self._directory if self.disk is None else self.disk.path) / "queue"
+            self.service = self._make_service()
+            stack.callback(self.service.kill)
+            await self.service.start()
+            self.kubelet = await stack.enter_async_context(Kubelet(self.service))
+            self.clients = await stack.enter_async_context(
+                Clients(self.service.http_url, self.service.grpc_target, resend=self._resend)
+            )
+            self._lifetimes = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._lifetimes.__aexit__(kind, error, trace)
+
+    def _make_service(self) -> Service:
+        backend = self.backend
+        settings: dict[str, dict[str, Any]] = {
+            "exporter": {
+                "endpoint": backend.http_endpoint if self._protocol == "http/protobuf" else backend.grpc_endpoint,
+                "protocol": self._protocol,
+                "timeout": "1s",
+                "retry": SOON,
+            },
+            # A third of it for each signal: what waits is on the disk alone very soon.
+            "queue": {
+                "directory": str(self.queue),
+                "max_bytes": "96MiB",
+                "memory_bytes": "600KiB",
+                "wait": "100ms",
+            },
+            "shutdown": {"delay": "300ms", "grace": "5s"},
+        }
+        environment: dict[str, str] = {}
+        for library in (self.faults, self.machine):
+            if library is not None:
+                preload = f"{environment.get('LD_PRELOAD', '')} {library.environment['LD_PRELOAD']}"
+                environment |= library.environment | {"LD_PRELOAD": preload.strip()}
+        return Service(self._directory, settings, environment, self.cgroup)
+
+    def restore_patience(self) -> None:
+        """Have clients wait for their answers again as long as it takes."""
+        self.clients.patience = PATIENCE
+
+    async def suffer(self, *faults: Fault, hold: float | None = None) -> Trial:
+        """Inflict, wait until they show (or for `hold` seconds), relieve, and wait until all is well again."""
+        await self.clients.until_all_served("before a fault")
+        answers, lives = len(self.clients.answers), len(self.kubelet.lives)
+        acknowledged, place = len(self.clients.acknowledged), len(self.backend.taken)
+        self.kubelet.fresh()
+        for fault in faults:
+            await fault.inflict(self)
+        if hold is None:
+            await asyncio.gather(*(fault.shows(self) for fault in faults))
+        else:
+            await asyncio.sleep(hold)
+        for fault in faults:
+            await fault.relieve(self)
+        relieved, delivered = time.monotonic(), len(self.backend.taken)
+        await self.kubelet.until_up()
+        await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
+        await self.clients.until_all_served(f"after {', '.join(map(str, faults))}")
+        recovered = time.monotonic()
+        self.stretches += [Stretch(fault.repeats, place, len(self.backend.taken)) for fault in faults if fault.repeats]
+        met = self.clients.answers[answers:]
+        observed = self.kubelet.fresh()
+        endings = tuple(life.code for life in self.kubelet.lives[lives - 1 :] if life.code is not None)
+        return Trial(
+            faults=tuple(map(str, faults)),
+            acknowledged=len(self.clients.acknowledged) - acknowledged,
+            seen=Counter(answer.seen for answer in met),
+            details=Counter(answer.detail for answer in met if answer.seen is not Seen.TAKEN),
+            endings=endings,
+            recovered=recovered - relieved,
+            live=observed.live,
+            ready=observed.ready,
+            notes=frozenset(observed.notes),
+            wrong=(*self._wrong(faults, met, endings), *observed.unbalanced),
+        )
+
+    async def settle(self) -> Verdict:
+        """Stop the clients, have all that is kept delivered, drain the service, and judge."""
+        await self.clients.finish()
+        self.backend.otherwise = Success()
+        await self.backend.start()
+        await self.kubelet.until_up()
+        # Not with the kubelet: what ends now must end well.
+        async with self.kubelet.held():
+            await asyncio.to_thread(self._replay)
+            await self.service.settled(
+                lambda s: all((books := s.books(signal)).queued + books.dead == 0 for signal in Signal),
+                "all that was kept is delivered",
+            )
+            code = await self.service.terminate()
+        assert code == 0, f"the drain ended with {code}"
+        assert " 0 dead, 0 left on disk" in self.service.log.splitlines()[-1], self.service.log[-2000:]
+        unheard = {id(received) for received in self.backend.unheard}
+        return judge(
+            sent=self.clients.signals,
+            acknowledged=self.clients.acknowledged,
+            resent=self.clients.resent,
+            deliveries=[
+                Delivery(taken.signal, numbers(taken.signal, taken.body), id(taken) in unheard)
+                for taken in self.backend.taken
+            ],
+            stretches=self.stretches,
+            damaged=self.damaged,
+        )
+
+    def _replay(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self.service.admin_port, timeout=PATIENCE)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/queue/dead/replay", '{"all": true}', headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, (answer.status, answer.read())
+        finally:
+            connection.close()
+
+    def _wrong(self, faults: Iterable[Fault], met: Iterable[Answer], endings: Iterable[int]) -> list[str]:
+        """What clients saw and must not see, and how the service ended and must not end."""
+        sees, ends = set(ANSWERED), set[int]()
+        for fault in faults:
+            sees |= fault.sees
+            ends |= fault.ends
+        wrong = [f"the service ended with {code}" for code in endings if code not in ends]
+        seen: Counter[str] = Counter()
+        for answer in met:
+            if answer.seen not in sees:
+                seen[f"{answer.transport}: {answer.seen}: {answer.detail}"] += 1
+            slack = _CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
+            if answer.seen is Seen.NOBODY and self.kubelet.was_up(answer.asked, slack):
+                seen[f"{answer.transport}: no connection to a process that lives: {answer.detail}"] += 1
+        return wrong + [f"{times} times {what}" for what, times in seen.items()]

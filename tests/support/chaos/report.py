@@ -1,0 +1,86 @@
+"""What came of faults, as tables."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from tests.support.chaos.clients import Seen
+from tests.support.chaos.laboratory import Trial
+from tests.support.chaos.oracle import Verdict
+
+__all__ = ["Row", "tables"]
+
+
+@dataclass(slots=True)
+class Row:
+    """A fault, and what came of it each time."""
+
+    fault: str
+    trials: list[Trial] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return all(verdict.good for verdict in self.verdicts) and not any(trial.wrong for trial in self.trials)
+
+    def wrong(self) -> Iterator[str]:
+        """What should not have been."""
+        for trial in self.trials:
+            for text in trial.wrong:
+                yield f"{' + '.join(trial.faults)}: {text}"
+        for verdict in self.verdicts:
+            for what, numbers in (
+                ("lost", verdict.lost),
+                ("arrived more than once for no reason", verdict.unexplained),
+                ("arrived and were never sent", verdict.invented),
+            ):
+                if numbers:
+                    yield f"{self.fault}: {len(numbers)} items were {what}: {sorted(numbers)[:20]}"
+
+    def merge(self, other: "Row") -> None:
+        """Add what came of the same fault elsewhere."""
+        self.trials += other.trials
+        self.verdicts += other.verdicts
+
+    def account(self) -> list[str]:
+        """Return the cells of the first table."""
+        lost = sum(len(verdict.lost) for verdict in self.verdicts)
+        taken = sum(len(verdict.taken) for verdict in self.verdicts)
+        repeated = sum((verdict.repeated for verdict in self.verdicts), Counter[str]())
+        return [
+            self.fault,
+            str(len(self.trials)),
+            str(sum(verdict.acknowledged for verdict in self.verdicts)),
+            str(sum(verdict.delivered for verdict in self.verdicts)),
+            str(lost) + (f" (and {taken} that were in destroyed pages)" if taken else ""),
+            "; ".join(f"{times}: {reason}" for reason, times in repeated.items()) or "0",
+        ]
+
+    def sight(self) -> list[str]:
+        """Return the cells of the second table."""
+        seen = sum((trial.seen for trial in self.trials), Counter[Seen]())
+        endings = Counter(code for trial in self.trials for code in trial.endings)
+        ready = sum((trial.ready for trial in self.trials), Counter[str]())
+        notes = sorted({note.split(":")[0].split(" of ")[0] for trial in self.trials for note in trial.notes})
+        seconds = [trial.recovered for trial in self.trials]
+        return [
+            self.fault,
+            ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind]),
+            ", ".join(f"{code} ({times})" for code, times in sorted(endings.items())) or "none",
+            ", ".join(sorted(ready)) + (f"; {', '.join(notes)}" if notes else ""),
+            f"{median(seconds):.1f} s, {max(seconds):.1f} s",
+        ]
+
+
+_ACCOUNT = ["fault", "times", "acknowledged", "delivered", "lost", "delivered again, and why"]
+_SIGHT = ["fault", "clients saw", "exit codes", "`/health/ready`; notes in it", "well again after: median, most"]
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """Rows in Markdown: what became of the items, and what was seen meanwhile."""
+    return f"{_table(_ACCOUNT, [row.account() for row in rows])}\n\n{_table(_SIGHT, [row.sight() for row in rows])}"
+
+
+def _table(heads: list[str], rows: Iterable[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *rows))

@@ -1,0 +1,97 @@
+"""The oracle of the fault laboratory: it sees what is lost, repeated and invented, and nothing else."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from app.core.request import Signal
+from tests.support.chaos.numbered import Altered, numbered, numbers
+from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
+
+SENT = dict.fromkeys(range(1, 7), Signal.TRACES)
+
+
+def verdict(
+    *deliveries: Sequence[int],
+    acknowledged: Sequence[int] = (),
+    resent: Sequence[int] = (),
+    stretches: Sequence[Stretch] = (),
+    damaged: Sequence[int] = (),
+    unheard: Sequence[int] = (),
+) -> Verdict:
+    """The verdict on deliveries of spans; `unheard` are the places of those whose answer was lost."""
+    return judge(
+        sent=SENT,
+        acknowledged=acknowledged,
+        resent=resent,
+        deliveries=[Delivery(Signal.TRACES, each, place in unheard) for place, each in enumerate(deliveries)],
+        stretches=stretches,
+        damaged=damaged,
+    )
+
+
+def test_all_is_good_when_what_was_acknowledged_arrived_once() -> None:
+    found = verdict([1, 2], [3], acknowledged=[1, 2])
+    assert found.good
+    assert (found.acknowledged, found.delivered, found.unacknowledged) == (2, 3, 1)
+
+
+def test_what_was_acknowledged_and_did_not_arrive_is_lost() -> None:
+    found = verdict([1], acknowledged=[1, 2, 3])
+    assert found.lost == {2, 3}
+    assert not found.good
+
+
+def test_what_was_in_a_damaged_page_is_not_lost_but_taken() -> None:
+    found = verdict([1], acknowledged=[1, 2, 3], damaged=[1, 2, 4])
+    assert (found.lost, found.taken) == ({3}, {2})
+
+
+def test_what_arrives_and_was_never_sent_is_invented() -> None:
+    assert verdict([1, 99]).invented == {99}
+
+
+def test_what_arrives_as_another_signal_is_invented() -> None:
+    found = judge(sent=SENT, acknowledged=[], resent=[], deliveries=[Delivery(Signal.LOGS, [1])], stretches=[])
+    assert found.invented == {1}
+
+
+def test_what_arrives_twice_for_no_reason_is_unexplained() -> None:
+    found = verdict([1], [1, 2], [2], acknowledged=[1, 2])
+    assert found.unexplained == {1, 2}
+    assert not found.good
+
+
+def test_a_client_that_sends_again_explains_a_repetition() -> None:
+    found = verdict([1], [1, 2], [2], resent=[1])
+    assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {2})
+
+
+def test_a_lost_answer_explains_that_this_very_delivery_is_repeated() -> None:
+    found = verdict([1, 2], [1], [2], [1], unheard=[0])
+    assert (found.repeated, found.unexplained) == ({"the answer was lost": 2}, {1})
+
+
+@pytest.mark.parametrize(
+    ("stretch", "explained"),
+    [((0, 0), False), ((0, 1), True), ((2, 2), True), ((3, 9), True), ((4, 9), False)],
+    ids=["before", "until the first", "between", "from the second", "after"],
+)
+def test_a_stretch_explains_what_was_delivered_on_both_sides_of_it(stretch: tuple[int, int], explained: bool) -> None:
+    found = verdict([5], [1], [6], [1], stretches=[Stretch("killed", *stretch)])
+    assert found.repeated == ({"killed": 1} if explained else {})
+    assert found.good == explained
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_numbers_are_read_as_they_were_written(signal: Signal) -> None:
+    body = numbered(signal, 5, 3) + numbered(signal, 900, 2)
+    assert numbers(signal, body) == [5, 6, 7, 900, 901]
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_an_item_that_was_altered_is_told(signal: Signal) -> None:
+    body = bytearray(numbered(signal, 5, 1))
+    body[body.index(b"xxx")] ^= 1
+    with pytest.raises(Altered, match="item 5 arrived as"):
+        numbers(signal, bytes(body))
