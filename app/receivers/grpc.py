@@ -281,11 +281,15 @@ def server_options(settings: ServerSettings, *, gated: bool = False) -> list[tup
     def milliseconds(seconds: float) -> int:
         return min(max(1, round(seconds * 1000)), _LARGEST)
 
+    most_calls = min(settings.max_connections * settings.max_concurrent_streams, _LARGEST)
     return [
         ("grpc.so_reuseport", 1),  # for the stand-in
         ("grpc.max_receive_message_length", min(settings.max_request_size, _LARGEST)),
         ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _LARGEST)),
         ("grpc.max_concurrent_streams", min(settings.max_concurrent_streams, _LARGEST)),
+        # Above 1000 calls that wait for their turn gRPC would end some as CANCELLED, without RetryInfo.
+        ("grpc.server.max_pending_requests", most_calls),
+        ("grpc.server.max_pending_requests_hard_limit", most_calls),
         ("grpc.max_connection_age_ms", milliseconds(settings.max_connection_age)),
         ("grpc.max_connection_age_grace_ms", milliseconds(settings.body_timeout)),
         ("grpc.server_handshake_timeout_ms", milliseconds(settings.header_timeout)),

@@ -7,10 +7,24 @@ from typing import Final, Self
 
 from tests.support.patience import PATIENCE
 
-__all__ = ["ACK", "DATA", "END_STREAM", "GOAWAY", "HEADERS", "PING", "Frame", "RawHttp2Client", "message"]
+__all__ = [
+    "ACK",
+    "DATA",
+    "END_STREAM",
+    "GOAWAY",
+    "HEADERS",
+    "PING",
+    "RST_STREAM",
+    "SETTINGS",
+    "WINDOW_UPDATE",
+    "Frame",
+    "RawHttp2Client",
+    "message",
+]
 
 DATA: Final = 0
 HEADERS: Final = 1
+RST_STREAM: Final = 3
 SETTINGS: Final = 4
 PING: Final = 6
 GOAWAY: Final = 7
