@@ -42,6 +42,7 @@ __all__ = ["SPANS", "Plan", "Result", "flood", "numbers_in", "request_bytes"]
 SPANS = 20
 """In each request."""
 HTTP, GRPC = range(2)
+_FRAME_BYTES = 16_384
 _TICK_SECONDS = 0.005
 _GIVE_UP_SECONDS = 10.0  # as SDKs do
 _ID = re.compile(rb"\x0a\x10\0{7}\x01(.{8})\x12\x08\1", re.DOTALL)
@@ -71,6 +72,8 @@ class Plan:
     """Whether a client that was refused waits for as long as it was asked to, a second at most."""
     filler: int = 1
     """How many times as large as usual spans are."""
+    requests: int | None = None
+    """How many are sent at most; they end before `seconds` have passed when they are."""
     cpus: tuple[int, ...] = ()
     """The processors that the clients keep to; none: all."""
 
@@ -187,7 +190,7 @@ class _Clients:
 
     def ready(self, transport: int, send: Callable[[], None]) -> None:
         """A client is free."""
-        if self.ending:
+        if self.ending or self.result.sent == self.plan.requests:
             return
         if self.plan.rates is None:
             send()
@@ -208,7 +211,7 @@ class _Clients:
         await asyncio.gather(*self._connecting)
         began = time.monotonic()
         due = [0, 0]
-        while (now := time.monotonic()) - began < plan.seconds:
+        while (now := time.monotonic()) - began < plan.seconds and self.result.sent != plan.requests:
             for transport, rate in enumerate(plan.rates or ()):
                 free = self.free[transport]
                 missing = int((now - began) * rate) - due[transport]
@@ -324,12 +327,15 @@ class _Grpc(asyncio.Protocol):
         self._write()
 
     def _write(self) -> None:
-        """Send what the connection's window has room for; no body is larger than a frame, nor a stream's window."""
+        """Send what the connection's window has room for; no message is larger than a stream's window."""
         while self._unsent and len(self._unsent[0][1]) <= self._credit:
             stream, data = self._unsent.popleft()
             self._credit -= len(data)
-            head = Frame(HEADERS, 4, stream, self._HEAD)
-            self._transport.write(head.to_bytes() + Frame(DATA, END_STREAM, stream, data).to_bytes())
+            frames = [Frame(HEADERS, 4, stream, self._HEAD)]
+            for at in range(0, len(data), _FRAME_BYTES):
+                ends = END_STREAM if at + _FRAME_BYTES >= len(data) else 0
+                frames.append(Frame(DATA, ends, stream, data[at : at + _FRAME_BYTES]))
+            self._transport.write(b"".join(frame.to_bytes() for frame in frames))
 
     def data_received(self, data: bytes) -> None:
         unread = self._unread + data

@@ -30,8 +30,8 @@ class Tally(StreamServer):
         self.capacity = capacity
         self.arrived: Counter[int] = Counter()
         """How often each request arrived whole."""
-        self.order: list[int] = []
-        """The smallest number in each batch, in the order in which they came."""
+        self.batches: list[list[int]] = []
+        """The numbers in each batch, in the order in which they were taken."""
         self.in_flight = 0
         self.most_in_flight = 0
         self.seen: Callable[[int], object] = lambda _: None
@@ -67,6 +67,6 @@ class Tally(StreamServer):
             if wait:
                 await asyncio.sleep(wait)
             self.arrived.update(numbers)
-            self.order.append(min(numbers, default=0))
+            self.batches.append(numbers)
         finally:
             self.in_flight -= 1
