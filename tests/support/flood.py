@@ -69,7 +69,7 @@ class Plan:
     first: int
     """The number of the first span."""
     back_off: bool = True
-    """Whether a client that was refused waits for as long as it was asked to, a second at most."""
+    """Whether a client that was refused waits for a second, as it was asked to."""
     filler: int = 1
     """How many times as large as usual spans are."""
     requests: int | None = None
@@ -203,13 +203,12 @@ class _Clients:
         self._connecting.append(loop.create_task(loop.create_connection(protocol, "127.0.0.1", port)))
 
     async def run(self) -> Result:
-        plan = self.plan
+        plan, began = self.plan, time.monotonic()
         for _ in range(plan.http_clients):
             self.connect(lambda: _Http(self), plan.http_port)
         for _ in range(plan.grpc_clients):
             self.connect(lambda: _Grpc(self), plan.grpc_port)
         await asyncio.gather(*self._connecting)
-        began = time.monotonic()
         due = [0, 0]
         while (now := time.monotonic()) - began < plan.seconds and self.result.sent != plan.requests:
             for transport, rate in enumerate(plan.rates or ()):
