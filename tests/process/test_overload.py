@@ -5,7 +5,10 @@ scripts/overload does it for a minute.
 
 from pathlib import Path
 
+from tests.support.flood import Plan, flood
 from tests.support.overload import Report, overload
+from tests.support.service import Service
+from tests.support.tally import Tally
 
 MIB = 1 << 20
 
@@ -32,3 +35,12 @@ async def test_a_full_queue_refuses_what_the_destination_does_not_take_and_keeps
     assert report.refused.keys() == {"503", "UNAVAILABLE"}
     assert report.goodput > 0.8
     assert report.file_bytes <= 32 * MIB
+
+
+async def test_two_thousand_calls_at_once_are_served_in_their_turn(tmp_path: Path) -> None:
+    async with Tally() as tally:
+        async with Service(tmp_path, {"exporter": {"endpoint": tally.endpoint}}) as service:
+            plan = Plan(service.port, service.grpc_port, 0, 150, 16, None, 1.0, 0)
+            clients = await flood(tmp_path, plan)
+            assert clients.answers.keys() == {"OK"}, clients.answers
+        assert set(clients.acknowledged) == tally.arrived.keys()
