@@ -77,8 +77,7 @@ async def test_an_outage_in_which_clients_send_several_times_what_the_queue_hold
     report = await outage(tmp_path, 32 * MIB, 64 * MIB, batch_bytes=256 << 10)
     assert report.clients.answers.keys() == {"200", "OK", "503", "UNAVAILABLE"}
     assert report.clients.without_hint == 0
-    assert report.health[0] == 200
-    assert "clients are told to come back" in report.health[1]
+    assert report.health[0] == 200, "full is not unready"
     assert report.kept_bytes > 15 * MIB, "all of the 16 MiB that are left for records is used"
     assert max(size for _, size in report.file) <= 32 * MIB
     assert max(size for _, size in report.memory) < 160 * MIB

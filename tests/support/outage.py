@@ -27,7 +27,7 @@ class Report:
     sent_bytes: int = 0
     clients: Result = field(default_factory=Result)
     health: tuple[int, str] = (0, "")
-    """What /health/ready said at the end of the outage: status and body."""
+    """What /health/ready said when it noted that the queue was full: status and body."""
     back_at: float = 0.0
     """When the destination came back."""
     empty_at: float = 0.0
@@ -77,7 +77,12 @@ async def outage(
         plan = Plan(service.port, service.grpc_port, 48, 8, 8, None, 600, 0, back_off=False, filler=_FILLER)
         report.clients = await flood(directory, replace(plan, requests=sent // size + 1))
         report.sent_bytes = report.clients.sent * size
-        report.health = await service.ask("/health/ready")
+
+        async def noted() -> bool:
+            report.health = await service.ask("/health/ready")
+            return "clients are told to come back" in report.health[1]
+
+        await service.until(noted, "the note about the full queue")
         held = await service.law()
         report.kept_bytes = held.books(Signal.TRACES).queued // SPANS * size
         tell(f"sent {report.sent_bytes} bytes, {report.kept_bytes} of them kept; answers {report.clients.answers}")
