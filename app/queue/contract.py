@@ -137,7 +137,7 @@ class Queue(Protocol):
 
     @property
     def capacity_bytes(self) -> int:
-        """The most that `used_bytes` can be; at it the queue is full."""
+        """At it the queue is full; pages of a disk that are not filled yet may put `used_bytes` a little above it."""
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:

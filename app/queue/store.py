@@ -115,6 +115,7 @@ class LmdbStore:
         self, appends: Sequence[Appended], deletes: Sequence[tuple[Signal, int]], burials: Sequence[Burial]
     ) -> Commit:
         refused: set[int] = set()
+        self._env.reader_check()  # another program that was killed while it read would keep every page from now on
         try:
             return Commit(frozenset(), postponed=False, used_bytes=self._write(appends, deletes, burials))
         except lmdb.Error as error:
@@ -186,7 +187,6 @@ class LmdbStore:
             mode=0o600,
         )
         self._opened = Witness(self._directory / "data.mdb")
-        self._env.reader_check()  # slots of readers that were killed would keep pages for ever
         self._check_format()
         for signal in Signal:
             self._trees[signal] = self._env.open_db(signal.value.encode())

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 _KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
-_PENDING = 1000  # calls that wait for their turn where memory is limited: 16 MiB of metadata
+_PENDING = 2000  # calls that wait for their turn where memory is limited: 32 MiB of metadata
 _LARGEST = (1 << 31) - 1
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

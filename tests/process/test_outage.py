@@ -7,6 +7,7 @@ from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.load import Load, identities
 from tests.support.memory import own_memory
+from tests.support.outage import outage
 from tests.support.service import SOON, Service
 
 MIB = 1 << 20
@@ -69,3 +70,20 @@ async def test_a_full_queue_is_an_honest_later_and_drains_when_the_collector_is_
     assert scrape.total("otlp_receiver_refused_items_total", reason="queue_full") > 0
     assert set(load.answers) == {"200", "OK", "503", "UNAVAILABLE"}
     assert load.acknowledged <= set(identities(request.body for request in backend.taken))
+
+
+async def test_an_outage_in_which_clients_send_several_times_what_the_queue_holds(tmp_path: Path) -> None:
+    """scripts/outage does it with 2 GiB and a bound of 512 MiB."""
+    report = await outage(tmp_path, 32 * MIB, 64 * MIB, batch_bytes=256 << 10)
+    assert report.clients.answers.keys() == {"200", "OK", "503", "UNAVAILABLE"}
+    assert report.clients.without_hint == 0
+    assert report.health[0] == 200, "full is not unready"
+    assert report.kept_bytes > 15 * MIB, "all of the 16 MiB that are left for records is used"
+    assert max(size for _, size in report.file) <= 32 * MIB
+    assert max(size for _, size in report.memory) < 160 * MIB
+
+    assert (report.lost, report.repeated) == (0, 0)
+    assert report.displaced <= 2 * 10, "oldest first, but for those that are under way together"
+    assert report.in_flight[0][1:] == (1, 0), "one goes first"
+    assert all(under_way <= 2**taken for _, under_way, taken in report.in_flight), "and each success lets two go"
+    assert max(under_way for _, under_way, _ in report.in_flight) == 10, "until it goes at full speed"

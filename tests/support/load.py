@@ -22,8 +22,8 @@ __all__ = ["Load", "identities", "spans_request"]
 _FILLER = KeyValue(key="filler", value=AnyValue(string_value="x" * 200))
 
 
-def spans_request(first: int, spans: int) -> bytes:
-    """A request whose spans are numbered from `first`: the number is the span's id."""
+def spans_request(first: int, spans: int, filler: int = 1) -> bytes:
+    """A request whose spans are numbered from `first`: the number is the span's id. `filler` makes them larger."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "load"
@@ -35,7 +35,7 @@ def spans_request(first: int, spans: int) -> bytes:
             name="numbered",
             start_time_unix_nano=1_760_000_000_000_000_000 + number,
             end_time_unix_nano=1_760_000_000_000_001_000 + number,
-            attributes=[_FILLER],
+            attributes=[_FILLER] * filler,
         )
     return request.SerializeToString()
 

@@ -17,7 +17,9 @@ __all__ = [
     "GOAWAY",
     "HEADERS",
     "PING",
+    "RST_STREAM",
     "SETTINGS",
+    "WINDOW_UPDATE",
     "Frame",
     "RawHttp2Client",
     "message",
@@ -25,6 +27,7 @@ __all__ = [
 
 DATA: Final = 0
 HEADERS: Final = 1
+RST_STREAM: Final = 3
 SETTINGS: Final = 4
 PING: Final = 6
 GOAWAY: Final = 7

@@ -27,6 +27,8 @@ def test_bounds_are_given_to_grpc_in_its_own_units() -> None:
     assert options["grpc.max_connection_age_grace_ms"] == 1
     assert options["grpc.max_connection_age_ms"] == 60_000
     assert options["grpc.so_reuseport"] == 1
+    assert options["grpc.server.max_pending_requests"] == 21, "as many as clients may have under way"
+    assert options["grpc.server.max_pending_requests_hard_limit"] == 21
 
 
 def test_what_grpc_cannot_count_is_as_much_as_it_can() -> None:
