@@ -5,7 +5,6 @@ Where CI is set nothing is left out: there a missing program fails its tests.
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -33,29 +32,32 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "root": (lambda: os.geteuid() == 0, "root"),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
-LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): runs a program beside the test: " + ", ".join(PROGRAMS))
-    config.stash[LEFT_OUT] = Counter()
+    config.addinivalue_line(
+        "markers", "alone: measures, loads the machine or has ports of its own: nothing runs beside it"
+    )
+
+
+def missing_programs() -> set[str]:
+    """Those that are not here, and without which tests are left out."""
+    return set() if os.environ.get("CI") else {program for program, (find, _) in PROGRAMS.items() if not find()}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("CI"):
-        return
-    missing = {program for program, (find, _) in PROGRAMS.items() if not find()}
+    missing = missing_programs()
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         lacks = missing & {str(mark.args[0]) for mark in item.iter_markers("needs")}
-        config.stash[LEFT_OUT].update(lacks)
         (left_out if lacks else kept).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for program, count in config.stash[LEFT_OUT].items():
-        terminalreporter.write_line(f"left out: {count} tests that need {PROGRAMS[program][1]}", yellow=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for program in sorted(missing_programs()):
+        terminalreporter.write_line(f"left out: what needs {PROGRAMS[program][1]}", yellow=True)

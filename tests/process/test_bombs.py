@@ -18,6 +18,8 @@ from tests.support.service import Service
 from tests.support.watch import Watch
 from tests.support.wire import field
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 LARGEST = 16 * MIB - 64  # with what is around it, the default of server.max_request_size
 TEN_MB = 10_000_000  # of zeros, deflated: 10 GB

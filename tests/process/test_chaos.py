@@ -15,6 +15,8 @@ from tests.support.chaos.laboratory import Protocol
 from tests.support.chaos.needs import missing
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
+pytestmark = pytest.mark.alone
+
 BOTH = {EveryCode, Swapped, TakenUnheard}
 """Those that are not the same over both of the exporter's protocols; the others take turns."""
 ELSEWHERE = {WriteFails, HeadFails}

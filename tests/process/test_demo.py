@@ -13,6 +13,8 @@ import trustme
 from tests.support.certificates import Certificates
 from tests.support.process import Process
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 
 

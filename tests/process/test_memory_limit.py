@@ -11,7 +11,7 @@ from tests.support.cgroup import MemoryCgroup
 from tests.support.load import Load, identities, spans_request
 from tests.support.service import SOON, Service
 
-pytestmark = pytest.mark.needs("cgroup")
+pytestmark = [pytest.mark.needs("cgroup"), pytest.mark.alone]
 
 MIB = 1 << 20
 LIMIT = 256 * MIB

@@ -3,12 +3,16 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.load import Load, identities
 from tests.support.memory import own_memory
 from tests.support.outage import outage
 from tests.support.service import SOON, Service
+
+pytestmark = pytest.mark.alone
 
 MIB = 1 << 20
 

@@ -5,10 +5,14 @@ scripts/overload does it for a minute.
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.flood import Plan, flood
 from tests.support.overload import Report, overload
 from tests.support.service import Service
 from tests.support.tally import Tally
+
+pytestmark = pytest.mark.alone
 
 MIB = 1 << 20
 

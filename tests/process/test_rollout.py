@@ -23,6 +23,8 @@ from tests.support.node import NodeLoad
 from tests.support.sdk_load import SdkLoad
 from tests.support.service import SOON, Service
 
+pytestmark = pytest.mark.alone
+
 TAKEN = {"200", "OK"}
 LATER = {"503", "UNAVAILABLE", "CANCELLED"}
 LATE = 2

@@ -26,6 +26,8 @@ from tests.support.ports import free_port
 from tests.support.process import until
 from tests.support.service import COMMAND, Service, clean_environment
 
+pytestmark = pytest.mark.alone
+
 PROTOCOLS = ("grpc", "http/protobuf", "http/json")
 
 

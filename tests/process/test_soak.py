@@ -15,6 +15,8 @@ from tests.support.process import Process
 from tests.support.soak import JUDGED, Report, Sample, trends
 from tests.support.soak_chart import draw
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 MIB = 1 << 20
