@@ -2,7 +2,19 @@
 
 from app.memory.cgroup import Cgroup, find_cgroup
 from app.memory.coming import Coming
+from app.memory.copies import JSON_COPIES
 from app.memory.headroom import COPIES, Headroom, Promise, at_hand, reserve
 from app.memory.malloc import map_large_blocks
 
-__all__ = ["COPIES", "Cgroup", "Coming", "Headroom", "Promise", "at_hand", "find_cgroup", "map_large_blocks", "reserve"]
+__all__ = [
+    "COPIES",
+    "JSON_COPIES",
+    "Cgroup",
+    "Coming",
+    "Headroom",
+    "Promise",
+    "at_hand",
+    "find_cgroup",
+    "map_large_blocks",
+    "reserve",
+]

@@ -22,12 +22,16 @@ class Budget:
 
 
 class Lease:
-    """What one request holds of a budget, and is promised of the headroom, until it is left."""
+    """What one request holds of a budget, and is promised of the headroom, until it is left.
 
-    __slots__ = ("_budget", "_promise", "_size")
+    `copies` is how often its body may be in memory at once.
+    """
 
-    def __init__(self, budget: Budget) -> None:
+    __slots__ = ("_budget", "_copies", "_promise", "_size")
+
+    def __init__(self, budget: Budget, copies: int = COPIES) -> None:
         self._budget = budget
+        self._copies = copies
         self._promise = None if budget.headroom is None else Promise(budget.headroom)
         self._size = 0
 
@@ -47,8 +51,8 @@ class Lease:
             Retryable: that is more than others leave.
         """
         self._check(size)
-        if self._promise is not None and COPIES * size > self._promise.size:
-            await self._promise.in_turn(COPIES * size)
+        if self._promise is not None and self._copies * size > self._promise.size:
+            await self._promise.in_turn(self._copies * size)
 
     def wait(self) -> AbstractAsyncContextManager[None]:
         """Within it the rest of a body is waited for.
@@ -67,14 +71,25 @@ class Lease:
         self._budget.held = self._check(size)
         self._size = size
         if self._promise is not None:
-            if COPIES * size > self._promise.size:
-                self._promise.demand(COPIES * size)
+            if self._copies * size > self._promise.size:
+                self._promise.demand(self._copies * size)
             self._promise.fill(size)
 
     def grow(self, size: int) -> None:
         """As `resize`, but for less than it holds."""
         if size > self._size:
             self.resize(size)
+
+    def hold(self, text: int, serialized: int) -> None:
+        """Beside the body hold its text and what it comes to, `serialized` bytes so far; without a text, in all.
+
+        Raises:
+            Retryable: that, and its copies, are more than others leave.
+        """
+        if self._promise is not None:
+            coming = max(serialized, self._size) if text else serialized
+            self._promise.demand(self._size + text + COPIES * coming)
+            self._promise.fill(self._size + text + serialized)
 
     def _check(self, size: int) -> int:
         """What the budget would hold with `size` bytes for this one."""

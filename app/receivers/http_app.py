@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
 from app.core.instance import HEADER
 from app.core.request import Signal
-from app.memory import Headroom
+from app.memory import COPIES, JSON_COPIES, Headroom
 from app.receivers.answers import TAKEN, Answer, retry_after
 from app.receivers.auth import Holder
 from app.receivers.budget import Budget, Lease
@@ -97,8 +97,8 @@ class OtlpApp:
     ) -> None:
         self.closing = False
         self._bounds = {
-            Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size"),
-            Encoding.JSON: (limits.json, "server.max_json_size"),
+            Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size", COPIES),
+            Encoding.JSON: (limits.json, "server.max_json_size", JSON_COPIES),
         }
         self._budget = Budget(limits.inflight, "server.max_inflight_bytes", headroom)
         self._handler = handler
@@ -166,8 +166,8 @@ class OtlpApp:
                 f"content type {head.content_type[:80].decode('latin-1')!r} is not OTLP's; "
                 "send application/x-protobuf or application/json"
             )
-        limit, key = self._bounds[encoding]
-        with Lease(self._budget) as lease:
+        limit, key, copies = self._bounds[encoding]
+        with Lease(self._budget, copies) as lease:
             body = await _read(receive, head.length, limit, key, lease)
             size, began = len(body), self._monotonic()
             try:
@@ -180,6 +180,7 @@ class OtlpApp:
                     signal,
                     body,
                     json=encoding is Encoding.JSON,
+                    hold=lease.hold,
                     instances=head.instances.decode("latin-1"),
                     traceparent=head.traceparent.decode("latin-1"),
                     holder=holder,

@@ -6,6 +6,7 @@ the parts of a message, one after the other, are the message.
 """
 
 import re
+from collections.abc import Callable
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
 
@@ -36,8 +37,9 @@ _DECODER: Final = JSONDecoder(object_pairs_hook=tuple, parse_constant=_constant)
 class _Run:
     """A message being filled from a piece of text, and what was serialized of it before."""
 
-    def __init__(self, new: type[Message], start: int, piece: int) -> None:
+    def __init__(self, new: type[Message], start: int, piece: int, wrote: Callable[[int], object]) -> None:
         self._new = new
+        self._wrote = wrote
         self._start = start
         self._piece = piece
         self.message = new()
@@ -53,17 +55,20 @@ class _Run:
     def flush(self, pos: int) -> None:
         part = self.message.SerializeToString()
         if part:
+            self._wrote(len(part))
             self.parts.append(part)
             self.message = self._new()
         self._start = pos
 
 
 class Reader:
-    """One text, and the window of it in which values are parsed."""
+    """One text, and the window of it in which values are parsed; `hold` is told to how many bytes it came so far."""
 
-    def __init__(self, text: str, piece: int) -> None:
+    def __init__(self, text: str, piece: int, hold: Callable[[int], object]) -> None:
         self._text = text
         self._piece = piece
+        self._hold = hold
+        self._written = 0
         self._base = 0
         self._window = ""
 
@@ -90,11 +95,15 @@ class Reader:
             raise self._malformed(end, "something follows the end")
         return b"".join(parts)
 
+    def _wrote(self, size: int) -> None:
+        self._written += size
+        self._hold(self._written)
+
     def _object(self, plan: Plan, pos: int, depth: int) -> Steps[tuple[list[bytes], int]]:
         """Read an object's members one by one; returns the parts of its message, and where it ends."""
         if depth > DEPTH:
             raise Unfit(TOO_DEEP)
-        run = _Run(plan.new, pos, self._piece)
+        run = _Run(plan.new, pos, self._piece, self._wrote)
         known: dict[str, bool | None] = {}
         pos = self._space(pos + 1)
         more = self._text[pos : pos + 1] != "}"

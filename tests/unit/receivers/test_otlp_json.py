@@ -541,3 +541,22 @@ def test_bodies_that_nest_without_an_end_are_refused(opening: bytes, depth: int,
 
 def test_long_strings_and_keys_are_read(piece: int) -> None:
     assert read_span({"name": "é€" * 50_000, "x" * 50_000: "y" * 50_000}, piece).name == "é€" * 50_000
+
+
+async def test_what_reading_holds_is_told_and_may_put_an_end_to_it() -> None:
+    held: list[tuple[int, int]] = []
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN] * 300}]}], "more": "😀"}, ensure_ascii=False)
+    request = await read_json(Signal.TRACES, body.encode(), lambda *sizes: held.append(sizes))
+    (text, nothing), *growing, end = held
+    assert (text // len(body), nothing) == (4, 0), "one character is beyond the Basic Multilingual Plane"
+    assert {each for each, _ in growing} == {text}
+    assert [size for _, size in growing] == sorted(size for _, size in growing)
+    assert growing[-1][1] <= len(request.body)
+    assert end == (0, len(request.body))
+
+    def refuse(_text: int, serialized: int) -> None:
+        if serialized:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        await read_json(Signal.TRACES, body.encode(), refuse)
