@@ -27,13 +27,14 @@ class Lease:
     `copies` is how often its body may be in memory at once.
     """
 
-    __slots__ = ("_budget", "_copies", "_promise", "_size")
+    __slots__ = ("_budget", "_copies", "_outcome", "_promise", "_size")
 
     def __init__(self, budget: Budget, copies: int = COPIES) -> None:
         self._budget = budget
         self._copies = copies
         self._promise = None if budget.headroom is None else Promise(budget.headroom)
         self._size = 0
+        self._outcome = 0
 
     def __enter__(self) -> Self:
         return self
@@ -80,15 +81,30 @@ class Lease:
         if size > self._size:
             self.resize(size)
 
+    async def expect_reading(self, text: int, outcome: int) -> None:
+        """Be promised memory, beside the body, for a text of `text` bytes and for an `outcome` of so many.
+
+        Raises:
+            Retryable: that is more than others leave.
+        """
+        self._outcome = outcome
+        size = self._size + text + COPIES * outcome
+        if self._promise is None:
+            return
+        if size > self._promise.size:
+            await self._promise.in_turn(size)
+        else:
+            self._promise.resize(size)
+
     def hold(self, text: int, serialized: int) -> None:
-        """Beside the body hold its text and what it comes to, `serialized` bytes so far; without a text, in all.
+        """Beside the body hold a text and what it came to, `serialized` bytes so far; without a text, in all.
 
         Raises:
             Retryable: that, and its copies, are more than others leave.
         """
         if self._promise is not None:
-            coming = max(serialized, self._size) if text else serialized
-            self._promise.demand(self._size + text + COPIES * coming)
+            outcome = max(serialized, self._outcome) if text else serialized
+            self._promise.demand(self._size + text + COPIES * outcome)
             self._promise.fill(self._size + text + serialized)
 
     def _check(self, size: int) -> int:

@@ -28,6 +28,7 @@ from app.receivers.handler import Handler
 from app.receivers.http_bounds import BUSY
 from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
+from app.receivers.otlp_json import forecast
 from app.settings import CorsSettings
 
 __all__ = ["Limits", "OtlpApp"]
@@ -176,6 +177,8 @@ class OtlpApp:
                     await lease.expect(announced(body, coding, limit))
                     body = await inflate_async(body, coding, limit, key, lease.grow)
                     lease.resize(len(body))
+                if encoding is Encoding.JSON:
+                    await lease.expect_reading(*forecast(body))
                 return await self._handler.take(
                     signal,
                     body,

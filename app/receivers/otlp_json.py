@@ -13,16 +13,23 @@ from app.receivers.reader import Reader
 from app.receivers.scalar import Unfit
 from app.receivers.turns import Steps, at_once, in_turns
 
-__all__ = ["Hold", "hold_freely", "read_json", "serializing"]
+__all__ = ["Hold", "forecast", "hold_freely", "read_json", "serializing"]
 
 Hold = Callable[[int, int], object]
-"""Told how many bytes a text has in memory, 0 when it is let go of, and to how many it came so far; may raise."""
+"""Told how many bytes the text takes, 0 when it is let go of, and what was serialized so far; may raise."""
 
 _PIECE: Final = 16 << 10  # characters; up to eight thousand values
+_WIDEST: Final = 4  # bytes of a character where one is beyond the Basic Multilingual Plane
+_NUMBER: Final = 8  # bytes of a double; "1," has two
 
 
 def hold_freely(_text: int, _serialized: int) -> None:
     """Where nobody counts."""
+
+
+def forecast(body: bytes) -> tuple[int, int]:
+    """How many bytes the text of `body` takes at most, and to how many it comes, with a few more or less."""
+    return len(body) * (1 if body.isascii() else _WIDEST), max(len(body), _NUMBER * body.count(b","))
 
 
 async def read_json(signal: Signal, body: bytes, hold: Hold = hold_freely) -> ExportRequest:

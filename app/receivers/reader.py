@@ -62,12 +62,12 @@ class _Run:
 
 
 class Reader:
-    """One text, and the window of it in which values are parsed; `hold` is told to how many bytes it came so far."""
+    """One text, and the window of it in which values are parsed; `wrote` is told to how many bytes it came so far."""
 
-    def __init__(self, text: str, piece: int, hold: Callable[[int], object]) -> None:
+    def __init__(self, text: str, piece: int, wrote: Callable[[int], object]) -> None:
         self._text = text
         self._piece = piece
-        self._hold = hold
+        self._tell = wrote
         self._written = 0
         self._base = 0
         self._window = ""
@@ -97,7 +97,7 @@ class Reader:
 
     def _wrote(self, size: int) -> None:
         self._written += size
-        self._hold(self._written)
+        self._tell(self._written)
 
     def _object(self, plan: Plan, pos: int, depth: int) -> Steps[tuple[list[bytes], int]]:
         """Read an object's members one by one; returns the parts of its message, and where it ends."""

@@ -108,12 +108,16 @@ async def test_json_is_promised_a_wide_text_and_what_it_comes_to_and_then_what_t
         await lease.expect(4 * MIB)
         assert headroom.promised == 32 * MIB, "the body, four bytes for each of a text, and three copies of the outcome"
         lease.resize(4 * MIB)
-        lease.hold(5 * MIB, 0)
-        assert headroom.promised == (4 + 5 + 3 * 4) * MIB, "what a text takes is known when it is there"
+        await lease.expect_reading(16 * MIB, 5 * MIB)
+        assert headroom.promised == (4 + 16 + 3 * 5) * MIB, "of numbers it is to be seen that they come to more"
+        lease.hold(8 * MIB, 0)
+        assert headroom.promised == (4 + 8 + 3 * 5) * MIB, "what a text takes is known when it is there"
+        await lease.expect_reading(5 * MIB, 4 * MIB)
+        assert headroom.promised == (4 + 5 + 3 * 4) * MIB, "most are of narrow characters"
         lease.hold(5 * MIB, 2 * MIB)
         assert headroom.promised == (4 + 5 + 3 * 4) * MIB, "as much again may follow"
         lease.hold(5 * MIB, 6 * MIB)
-        assert headroom.promised == (4 + 5 + 3 * 6) * MIB, "numbers take more than their digits"
+        assert headroom.promised == (4 + 5 + 3 * 6) * MIB, "it came to more than it looked like"
         with pytest.raises(Retryable) as no:
             lease.hold(5 * MIB, 80 * MIB)
         assert no.value.reason == "memory"
@@ -122,9 +126,10 @@ async def test_json_is_promised_a_wide_text_and_what_it_comes_to_and_then_what_t
     assert headroom.promised == 0
 
 
-def test_where_memory_has_no_limit_what_json_holds_is_no_matter() -> None:
+async def test_where_memory_has_no_limit_what_json_holds_is_no_matter() -> None:
     budget = Budget(10, "server.max_inflight_bytes")
     with Lease(budget, JSON_COPIES) as lease:
         lease.resize(8)
+        await lease.expect_reading(800, 800)
         lease.hold(800, 800)
         assert budget.held == 8

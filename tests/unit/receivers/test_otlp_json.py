@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from app.core.errors import InvalidData
 from app.core.request import Signal
 from app.receivers.decode import request_type
-from app.receivers.otlp_json import read_json, serializing
+from app.receivers.otlp_json import forecast, read_json, serializing
 from app.receivers.turns import at_once
 
 # In one piece, and in pieces that are smaller than almost everything.
@@ -547,11 +547,12 @@ async def test_what_reading_holds_is_told_and_may_put_an_end_to_it() -> None:
     held: list[tuple[int, int]] = []
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN] * 300}]}], "more": "😀"}, ensure_ascii=False)
     request = await read_json(Signal.TRACES, body.encode(), lambda *sizes: held.append(sizes))
-    (text, nothing), *growing, end = held
-    assert (text // len(body), nothing) == (4, 0), "one character is beyond the Basic Multilingual Plane"
-    assert {each for each, _ in growing} == {text}
-    assert [size for _, size in growing] == sorted(size for _, size in growing)
-    assert growing[-1][1] <= len(request.body)
+    *reading, end = held
+    (text,) = {each for each, _ in reading}
+    assert text // len(body) == 4, "one character is beyond the Basic Multilingual Plane"
+    serialized = [each for _, each in reading]
+    assert serialized == sorted(serialized)
+    assert serialized[0] == 0 < serialized[-1] <= len(request.body)
     assert end == (0, len(request.body))
 
     def refuse(_text: int, serialized: int) -> None:
@@ -560,3 +561,15 @@ async def test_what_reading_holds_is_told_and_may_put_an_end_to_it() -> None:
 
     with pytest.raises(MemoryError):
         await read_json(Signal.TRACES, body.encode(), refuse)
+
+
+async def test_it_is_known_beforehand_how_much_it_takes_to_read_a_text() -> None:
+    spans = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN] * 300}]}]})
+    assert forecast(spans.encode()) == (len(spans), len(spans)), "protobuf is shorter"
+    assert forecast(f"{spans} é".encode())[0] > 4 * len(spans), "what is beyond ASCII may make all of it wide"
+    point = {"bucketCounts": [1] * 50_000, "explicitBounds": [1] * 50_000}
+    numbers = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"histogram": {"dataPoints": [point]}}]}]}]}
+    body = json.dumps(numbers, separators=(",", ":")).encode()
+    outcome = len((await read_json(Signal.METRICS, body)).body)
+    assert forecast(body) == (len(body), pytest.approx(outcome, rel=0.001))
+    assert outcome > 3 * len(body)
