@@ -21,6 +21,7 @@ from app.receivers.turns import Steps
 __all__ = ["Reader"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*+")
+_NUMBERS: Final = re.compile(r'[-+.0-9Ee", \t\n\r]{16,},')  # and the comma after them
 
 
 class _NoNumber(ValueError):
@@ -143,8 +144,18 @@ class Reader:
         pos = self._space(pos + 1)
         more = self._text[pos : pos + 1] != "]"
         pos += not more
-        index = 0
+        index = tried = 0
         while more:
+            if item.extend is not None and pos >= tried:
+                values, tried = self._numbers(pos)
+                if values:
+                    item.extend(run.message, values, index)
+                    index += len(values)
+                    pos = self._space(tried)
+                    if pos > run.pause:
+                        run.rest(pos)
+                        yield
+                    continue
             try:
                 found = self._fit(pos)
                 if found is None:
@@ -195,6 +206,16 @@ class Reader:
         self._base = pos
         self._window = self._text[pos : pos + self._piece]
         return self._parse(0)
+
+    def _numbers(self, pos: int) -> tuple[list[Any], int]:
+        """Parse many numbers at once, none where there are few; returns also where that was tried up to."""
+        match = _NUMBERS.match(self._text, pos, pos + self._piece)
+        if match is None:
+            return [], pos
+        try:
+            return _DECODER.decode(f"[{match[0][:-1]}]"), match.end()
+        except ValueError:  # to be told, or read, one by one
+            return [], match.end()
 
     def _parse(self, at: int) -> tuple[Any, int] | None:
         last = self._base + len(self._window) == len(self._text)
