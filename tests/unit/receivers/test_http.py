@@ -380,8 +380,9 @@ async def test_a_body_that_inflates_to_more_than_memory_has_room_for_is_refused_
 
 
 async def test_json_is_promised_more_and_is_refused_for_now_where_its_numbers_come_to_more_than_memory_has_room_for(
-    metrics: Metrics, clock: FakeClock, tmp_path: Path
+    metrics: Metrics, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.memory.headroom._PATIENCE_SECONDS", 0.01)
     promised: list[int] = []
 
     class Room(Sink):
