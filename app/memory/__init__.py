@@ -2,11 +2,13 @@
 
 from app.memory.cgroup import Cgroup, find_cgroup
 from app.memory.coming import Coming
+from app.memory.copies import JSON_COPIES
 from app.memory.headroom import COPIES, Headroom, Promise, Rank, at_hand, reserve
 from app.memory.malloc import map_large_blocks
 
 __all__ = [
     "COPIES",
+    "JSON_COPIES",
     "Cgroup",
     "Coming",
     "Headroom",

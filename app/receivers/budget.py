@@ -22,15 +22,20 @@ class Budget:
 
 
 class Lease:
-    """What one request holds of a budget, and is promised of the headroom, until it is left."""
+    """What one request holds of a budget, and is promised of the headroom, until it is left.
 
-    __slots__ = ("_budget", "_promise", "_proven", "_size")
+    `copies` is how often its body may be in memory at once. It goes before newcomers where its connection is `proven`.
+    """
 
-    def __init__(self, budget: Budget, *, proven: bool = False) -> None:
+    __slots__ = ("_budget", "_copies", "_outcome", "_promise", "_rank", "_size")
+
+    def __init__(self, budget: Budget, copies: int = COPIES, *, proven: bool = False) -> None:
         self._budget = budget
+        self._copies = copies
         self._promise = None if budget.headroom is None else Promise(budget.headroom)
-        self._proven = proven
+        self._rank = Rank.PROVEN if proven else Rank.NEWCOMER
         self._size = 0
+        self._outcome = 0
 
     def __enter__(self) -> Self:
         return self
@@ -48,8 +53,8 @@ class Lease:
             Retryable: that is more than others leave.
         """
         self._check(size)
-        if self._promise is not None and COPIES * size > self._promise.size:
-            await self._promise.in_turn(COPIES * size, Rank.PROVEN if self._proven else Rank.NEWCOMER)
+        if self._promise is not None and self._copies * size > self._promise.size:
+            await self._promise.in_turn(self._copies * size, self._rank)
 
     def wait(self) -> AbstractAsyncContextManager[None]:
         """Within it the rest of a body is waited for.
@@ -68,14 +73,40 @@ class Lease:
         self._budget.held = self._check(size)
         self._size = size
         if self._promise is not None:
-            if COPIES * size > self._promise.size:
-                self._promise.demand(COPIES * size)
+            if self._copies * size > self._promise.size:
+                self._promise.demand(self._copies * size)
             self._promise.fill(size)
 
     def grow(self, size: int) -> None:
         """As `resize`, but for less than it holds."""
         if size > self._size:
             self.resize(size)
+
+    async def expect_reading(self, text: int, outcome: int) -> None:
+        """Be promised memory, beside the body, for a text of `text` bytes and for an `outcome` of so many.
+
+        Raises:
+            Retryable: that is more than others leave.
+        """
+        self._outcome = outcome
+        size = self._size + text + COPIES * outcome
+        if self._promise is None:
+            return
+        if size > self._promise.size:
+            await self._promise.in_turn(size)
+        else:
+            self._promise.resize(size)
+
+    def hold(self, text: int, serialized: int) -> None:
+        """Beside the body hold a text and what it came to, `serialized` bytes so far; without a text, in all.
+
+        Raises:
+            Retryable: that, and its copies, are more than others leave.
+        """
+        if self._promise is not None:
+            outcome = max(serialized, self._outcome) if text else serialized
+            self._promise.demand(self._size + text + COPIES * outcome)
+            self._promise.fill(self._size + text + serialized)
 
     def _check(self, size: int) -> int:
         """What the budget would hold with `size` bytes for this one."""

@@ -13,7 +13,7 @@ from app.receivers.answers import TAKEN, Answer, answer_to
 from app.receivers.auth import Doorkeeper, Holder
 from app.receivers.decode import read_protobuf
 from app.receivers.meter import Meter
-from app.receivers.otlp_json import read_json
+from app.receivers.otlp_json import Hold, hold_freely, read_json
 from app.telemetry.logs import Sparingly
 from app.telemetry.spans import Tracer
 
@@ -68,6 +68,7 @@ class Handler:
         body: bytes,
         *,
         json: bool = False,
+        hold: Hold = hold_freely,
         instances: str = "",
         traceparent: str = "",
         holder: Holder | None = None,
@@ -78,6 +79,7 @@ class Handler:
             signal: what the request holds.
             body: the request.
             json: it is JSON, not protobuf.
+            hold: is told what the reading of JSON holds.
             instances: those of this service that it has passed, as its header says.
             traceparent: the caller's span, as its header says.
             holder: whose request it is, where that is asked.
@@ -87,7 +89,7 @@ class Handler:
             span = self._tracer.receive(signal, self._meter.transport, len(body), traceparent)
         try:
             if json:
-                request = await read_json(signal, body)
+                request = await read_json(signal, body, hold)
             else:
                 request = ExportRequest(signal, body, await read_protobuf(signal, body))
             items = request.items

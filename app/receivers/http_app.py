@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
 from app.core.instance import HEADER
 from app.core.request import Signal
-from app.memory import Headroom
+from app.memory import COPIES, JSON_COPIES, Headroom
 from app.receivers.answers import TAKEN, Answer, retry_after
 from app.receivers.auth import Holder
 from app.receivers.budget import Budget, Lease
@@ -28,6 +28,7 @@ from app.receivers.handler import Handler
 from app.receivers.http_bounds import BUSY, PROVEN
 from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
+from app.receivers.otlp_json import forecast
 from app.settings import CorsSettings
 
 __all__ = ["Limits", "OtlpApp"]
@@ -97,8 +98,8 @@ class OtlpApp:
     ) -> None:
         self.closing = False
         self._bounds = {
-            Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size"),
-            Encoding.JSON: (limits.json, "server.max_json_size"),
+            Encoding.PROTOBUF: (limits.protobuf, "server.max_request_size", COPIES),
+            Encoding.JSON: (limits.json, "server.max_json_size", JSON_COPIES),
         }
         self._budget = Budget(limits.inflight, "server.max_inflight_bytes", headroom)
         self._handler = handler
@@ -168,8 +169,8 @@ class OtlpApp:
                 f"content type {head.content_type[:80].decode('latin-1')!r} is not OTLP's; "
                 "send application/x-protobuf or application/json"
             )
-        limit, key = self._bounds[encoding]
-        with Lease(self._budget, proven=proven) as lease:
+        limit, key, copies = self._bounds[encoding]
+        with Lease(self._budget, copies, proven=proven) as lease:
             body = await _read(receive, head.length, limit, key, lease)
             size, began = len(body), self._monotonic()
             try:
@@ -178,10 +179,13 @@ class OtlpApp:
                     await lease.expect(announced(body, coding, limit))
                     body = await inflate_async(body, coding, limit, key, lease.grow)
                     lease.resize(len(body))
+                if encoding is Encoding.JSON:
+                    await lease.expect_reading(*forecast(body))
                 return await self._handler.take(
                     signal,
                     body,
                     json=encoding is Encoding.JSON,
+                    hold=lease.hold,
                     instances=head.instances.decode("latin-1"),
                     traceparent=head.traceparent.decode("latin-1"),
                     holder=holder,

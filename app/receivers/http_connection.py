@@ -1,6 +1,8 @@
 """One HTTP/1.1 connection: uvicorn's, which parses and answers, with bounds on what a client may do to it.
 
 - A head is at most `Bounds.head_bytes` long (431; its URL: 414) and whole within `header_timeout` (408).
+- A head is not one that another server could understand differently (400): of `Host`, and of what says who asks and
+  what the body is, there is one; the body's end is where a length or `chunked` says.
 - A body is whole within `body_timeout`, and the framing around it is no flood of its own.
 - A few pipelined requests wait; reading stops until they are answered.
 - An answer that waits for its client is read within `body_timeout`, or the connection ends.
@@ -31,6 +33,7 @@ __all__ = ["Connection"]
 
 _PIPELINE = 8  # requests that may wait for the answer to another
 _FRAMING = 8  # bytes around one of a body; a chunk of one costs five
+_SINGLE = {b"host", b"authorization", b"x-api-key", b"content-type", b"content-encoding"}  # of which one is meant
 _LINGER_SECONDS = 2.0
 _CLOSING_IDLE_SECONDS = 1.0
 
@@ -159,6 +162,9 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                # Where the head says that it is the connection's last, the old one would hear nothing more.
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             else:
                 return
 
@@ -168,7 +174,7 @@ class Connection(HttpToolsProtocol):
         Some clients (Java's, curl) offer HTTP/2 with a request and mean its body all the same; the parser takes what
         follows for the new protocol, and would let us acknowledge an empty body.
         """
-        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
 
@@ -211,12 +217,12 @@ class Connection(HttpToolsProtocol):
             raise _Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "the request's URL is too long")
         if sum([len(name) + len(value) for name, value in self.headers]) > self.bounds.head_bytes:
             raise _Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too long")
+        given = dict(self.headers)
+        if len(given) < len(self.headers) or b"host" not in given or b"transfer-encoding" in given:
+            self._check_head(given)
         if len(self.pipeline) >= _PIPELINE:
             raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once on one connection")
-        if self._proven:
-            self.scope["state"][PROVEN] = True
-        if self._busy:
-            self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
+        self._tell_application()
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError) as error:
@@ -227,6 +233,35 @@ class Connection(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._moved = True
         self._framing = 0
+
+    def _check_head(self, given: dict[bytes, bytes]) -> None:
+        """Refuse what another server in front of us could have understood differently; `given` are the last values."""
+        version = self.parser.get_http_version()
+        if b"host" not in given and version == "1.1":
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "the request has no Host (RFC 9112, 3.2)")
+        for name in _SINGLE & given.keys():
+            values = [value for each, value in self.headers if each == name]
+            if len(values) > 1 and (name == b"host" or len(set(values)) > 1):
+                raise _Refusal(HTTPStatus.BAD_REQUEST, f"the request's {name.decode()} is there {len(values)} times")
+        if b"transfer-encoding" in given:
+            self._check_transfer_encoding(version)
+
+    def _check_transfer_encoding(self, version: str) -> None:
+        if version < "1.1":
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1)")
+        joined = b",".join(value for name, value in self.headers if name == b"transfer-encoding")
+        *others, last = joined.lower().replace(b" ", b"").replace(b"\t", b"").split(b",")
+        if last != b"chunked" or last in others:
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "the request's Transfer-Encoding does not end with its only chunked")
+        if others:
+            raise _Refusal(HTTPStatus.NOT_IMPLEMENTED, "the request's Transfer-Encoding is not chunked alone")
+
+    def _tell_application(self) -> None:
+        """What it has to know of the connection."""
+        if self._proven:
+            self.scope["state"][PROVEN] = True
+        if self._busy:
+            self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
 
     def on_body(self, body: bytes) -> None:
         self._framing -= len(body) * (1 + _FRAMING)

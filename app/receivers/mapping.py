@@ -16,13 +16,17 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from app.receivers.scalar import Convert, Unfit, convert_for, show, taken_by
+from app.receivers.scalar import Convert, ConvertAll, Unfit, convert_all_for, convert_for, show, taken_by
 from app.receivers.shape import DEPTH, TOO_DEEP, varint
 
 __all__ = ["IGNORED", "Field", "Plan", "plan_for", "twice"]
 
 Put = Callable[[Message, Any, int], None]
 """Put a value, which is not null, into a message at a depth; of a repeated field's item: add it."""
+
+
+Extend = Callable[[Message, list[Any], int], None]
+"""Add numbers, or numbers in quotes, to a repeated field of a message; the first has an index, by which errors go."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +43,8 @@ class Field:
     """How an object under this key is read; None where there must be none."""
     item: "Field | None" = None
     """How the items of an array are; None where there must be none."""
+    extend: Extend | None = None
+    """Of an item: how many numbers are put at once; None where there must be none."""
 
 
 class Plan:
@@ -115,7 +121,8 @@ def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan]) -> Fi
         convert = convert_for(field)
         if not repeated:
             return Field(_put_scalar(name, convert), name, taken_by(field))
-        return Field(_put_scalars(name, convert), item=Field(_add_scalar(name, convert)))
+        extend = _extend_scalars(name, convert, convert_all_for(field))
+        return Field(_put_scalars(extend), item=Field(_add_scalar(name, convert), extend=extend))
     plan = _plan(field.message_type, plans)
     head = varint(field.number << 3 | 2)
     if not repeated:
@@ -170,23 +177,39 @@ def _add_message(name: str, plan: Plan) -> Put:
     return add
 
 
-def _put_scalars(name: str, convert: Convert) -> Put:
+def _put_scalars(extend: Extend) -> Put:
     def put(message: Message, value: Any, _depth: int) -> None:
         if type(value) is not list:
             raise Unfit(f"{show(value)} is not an array")
-        items = getattr(message, name)
-        try:
-            for item in value:
-                items.append(convert(item))
-        except Unfit as unfit:
-            unfit.path.append(f"[{len(items)}]")
-            raise
-        except ValueError as error:
-            refused = _refused(value[len(items)], error)
-            refused.path.append(f"[{len(items)}]")
-            raise refused from error
+        extend(message, value, 0)
 
     return put
+
+
+def _extend_scalars(name: str, convert: Convert, convert_all: ConvertAll) -> Extend:
+    def extend(message: Message, values: list[Any], index: int) -> None:
+        items = getattr(message, name)
+        before = len(items)
+        ready = convert_all(values)
+        if ready is not None:
+            try:
+                items.extend(ready)
+            except (ValueError, OverflowError):  # one is out of range: it is told which
+                del items[before:]
+            else:
+                return
+        try:
+            for item in values:
+                items.append(convert(item))
+        except Unfit as unfit:
+            unfit.path.append(f"[{index + len(items) - before}]")
+            raise
+        except ValueError as error:
+            refused = _refused(values[len(items) - before], error)
+            refused.path.append(f"[{index + len(items) - before}]")
+            raise refused from error
+
+    return extend
 
 
 def _put_messages(name: str, plan: Plan) -> Put:
@@ -211,5 +234,9 @@ def _ignore(_message: Message, _value: Any, _depth: int) -> None:
     """Nothing is kept of what is unknown."""
 
 
-IGNORED: Final = Field(_ignore, plan=Plan(Empty))
+def _ignore_all(_message: Message, _values: list[Any], _index: int) -> None:
+    """Nothing is kept of what is unknown."""
+
+
+IGNORED: Final = Field(_ignore, plan=Plan(Empty), extend=_ignore_all)
 IGNORED.item = IGNORED

@@ -1,5 +1,8 @@
 """Requests in OTLP's JSON encoding, turned into the protobuf form that the service keeps and forwards."""
 
+import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from app.core.errors import InvalidData
@@ -10,31 +13,48 @@ from app.receivers.reader import Reader
 from app.receivers.scalar import Unfit
 from app.receivers.turns import Steps, at_once, in_turns
 
-__all__ = ["read_json", "serializing"]
+__all__ = ["Hold", "forecast", "hold_freely", "read_json", "serializing"]
+
+Hold = Callable[[int, int], object]
+"""Told how many bytes the text takes, 0 when it is let go of, and what was serialized so far; may raise."""
 
 _PIECE: Final = 16 << 10  # characters; up to eight thousand values
+_WIDEST: Final = 4  # bytes of a character where one is beyond the Basic Multilingual Plane
+_NUMBER: Final = 8  # bytes of a double; "1," has two
 
 
-async def read_json(signal: Signal, body: bytes) -> ExportRequest:
-    """The request that `body` describes, in protobuf; memory stays bounded, and the loop gets its turns.
+def hold_freely(_text: int, _serialized: int) -> None:
+    """Where nobody counts."""
+
+
+def forecast(body: bytes) -> tuple[int, int]:
+    """How many bytes the text of `body` takes at most, and to how many it comes, with a few more or less."""
+    return len(body) * (1 if body.isascii() else _WIDEST), max(len(body), _NUMBER * body.count(b","))
+
+
+async def read_json(signal: Signal, body: bytes, hold: Hold = hold_freely) -> ExportRequest:
+    """The request that `body` describes, in protobuf; the loop gets its turns, and `hold` may put an end to it.
 
     Raises:
         InvalidData: It is not JSON, or not such a request; says what and where.
     """
-    steps = serializing(signal, body)
+    steps = serializing(signal, body, hold=hold)
     serialized = at_once(steps) if len(body) <= _PIECE else await in_turns(steps)
+    hold(0, len(serialized))
     return ExportRequest(signal, serialized, await read_protobuf(signal, serialized))
 
 
-def serializing(signal: Signal, body: bytes, *, piece: int = _PIECE) -> Steps[bytes]:
+def serializing(signal: Signal, body: bytes, *, piece: int = _PIECE, hold: Hold = hold_freely) -> Steps[bytes]:
     """The steps of `read_json`: values above `piece` characters are read member by member."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise InvalidData(f"the body is not JSON near byte {error.start}: it is not UTF-8") from error
+    size = sys.getsizeof(text)
+    hold(size, 0)
     yield
     kind = request_type(signal)
     try:
-        return (yield from Reader(text, piece).read(plan_for(kind.DESCRIPTOR)))
+        return (yield from Reader(text, piece, partial(hold, size)).read(plan_for(kind.DESCRIPTOR)))
     except Unfit as unfit:
         raise InvalidData(f"the body is not an {kind.DESCRIPTOR.name}: {unfit}") from None

@@ -6,6 +6,7 @@ the parts of a message, one after the other, are the message.
 """
 
 import re
+from collections.abc import Callable
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
 
@@ -20,6 +21,7 @@ from app.receivers.turns import Steps
 __all__ = ["Reader"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*+")
+_NUMBERS: Final = re.compile(r'[-+.0-9Ee", \t\n\r]{16,},')  # and the comma after them
 
 
 class _NoNumber(ValueError):
@@ -36,8 +38,9 @@ _DECODER: Final = JSONDecoder(object_pairs_hook=tuple, parse_constant=_constant)
 class _Run:
     """A message being filled from a piece of text, and what was serialized of it before."""
 
-    def __init__(self, new: type[Message], start: int, piece: int) -> None:
+    def __init__(self, new: type[Message], start: int, piece: int, wrote: Callable[[int], object]) -> None:
         self._new = new
+        self._wrote = wrote
         self._start = start
         self._piece = piece
         self.message = new()
@@ -53,17 +56,20 @@ class _Run:
     def flush(self, pos: int) -> None:
         part = self.message.SerializeToString()
         if part:
+            self._wrote(len(part))
             self.parts.append(part)
             self.message = self._new()
         self._start = pos
 
 
 class Reader:
-    """One text, and the window of it in which values are parsed."""
+    """One text, and the window of it in which values are parsed; `wrote` is told to how many bytes it came so far."""
 
-    def __init__(self, text: str, piece: int) -> None:
+    def __init__(self, text: str, piece: int, wrote: Callable[[int], object]) -> None:
         self._text = text
         self._piece = piece
+        self._tell = wrote
+        self._written = 0
         self._base = 0
         self._window = ""
 
@@ -90,11 +96,15 @@ class Reader:
             raise self._malformed(end, "something follows the end")
         return b"".join(parts)
 
+    def _wrote(self, size: int) -> None:
+        self._written += size
+        self._tell(self._written)
+
     def _object(self, plan: Plan, pos: int, depth: int) -> Steps[tuple[list[bytes], int]]:
         """Read an object's members one by one; returns the parts of its message, and where it ends."""
         if depth > DEPTH:
             raise Unfit(TOO_DEEP)
-        run = _Run(plan.new, pos, self._piece)
+        run = _Run(plan.new, pos, self._piece, self._wrote)
         known: dict[str, bool | None] = {}
         pos = self._space(pos + 1)
         more = self._text[pos : pos + 1] != "}"
@@ -134,8 +144,18 @@ class Reader:
         pos = self._space(pos + 1)
         more = self._text[pos : pos + 1] != "]"
         pos += not more
-        index = 0
+        index = tried = 0
         while more:
+            if item.extend is not None and pos >= tried:
+                values, tried = self._numbers(pos)
+                if values:
+                    item.extend(run.message, values, index)
+                    index += len(values)
+                    pos = self._space(tried)
+                    if pos > run.pause:
+                        run.rest(pos)
+                        yield
+                    continue
             try:
                 found = self._fit(pos)
                 if found is None:
@@ -186,6 +206,16 @@ class Reader:
         self._base = pos
         self._window = self._text[pos : pos + self._piece]
         return self._parse(0)
+
+    def _numbers(self, pos: int) -> tuple[list[Any], int]:
+        """Parse many numbers at once, none where there are few; returns also where that was tried up to."""
+        match = _NUMBERS.match(self._text, pos, pos + self._piece)
+        if match is None:
+            return [], pos
+        try:
+            return _DECODER.decode(f"[{match[0][:-1]}]"), match.end()
+        except ValueError:  # to be told, or read, one by one
+            return [], match.end()
 
     def _parse(self, at: int) -> tuple[Any, int] | None:
         last = self._base + len(self._window) == len(self._text)

@@ -3,15 +3,18 @@
 import re
 from binascii import a2b_base64, unhexlify
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from math import inf
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 
-__all__ = ["Convert", "Unfit", "convert_for", "show", "taken_by"]
+__all__ = ["Convert", "ConvertAll", "Unfit", "convert_all_for", "convert_for", "show", "taken_by"]
 
 Convert = Callable[[Any], Any]
+ConvertAll = Callable[[list[Any]], list[Any] | None]
 _IDS: Final = {"trace_id", "span_id", "parent_span_id"}
-_SPECIAL: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_SPECIAL: Final = {"NaN": float("nan"), "Infinity": inf, "-Infinity": -inf}
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _DIGITS: Final = 40  # and a sign; more are out of range for every field
 _SHOWN: Final = 40  # characters of a value in a message
@@ -55,6 +58,11 @@ def convert_for(field: FieldDescriptor) -> Convert:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _hex if field.name in _IDS else _base64
     return _CONVERTS[field.type]
+
+
+def convert_all_for(field: FieldDescriptor) -> ConvertAll:
+    """What does the same to a list of values at once, where that is quick to be seen right; else it returns None."""
+    return _CONVERTS_ALL.get(field.type, _one_by_one)
 
 
 def taken_by(field: FieldDescriptor) -> type | None:
@@ -102,7 +110,41 @@ def _integer(value: Any) -> int:
         digits = value[1:] if value[:1] == "-" else value
         if digits.isdigit() and digits.isascii():
             return int(value)
+    if type(value) is str and _NUMBER.fullmatch(value):
+        return _whole_decimal(value)
     return _whole(value)
+
+
+def _whole_decimal(text: str) -> int:
+    """A number whose form does not tell that it is whole, exactly: a float would round it."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # its exponent has too many digits
+        raise Unfit(f"{show(text)} is not an integer") from None
+    if not number:
+        return 0
+    if number.adjusted() > _DIGITS or int(number) != number:
+        raise Unfit(f"{show(text)} is not an integer of its range")
+    return int(number)
+
+
+def _one_by_one(_values: list[Any]) -> None:
+    """Nothing is quick to be seen."""
+
+
+def _integers(values: list[Any]) -> list[Any] | None:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return values
+    if kinds == {str}:
+        digits = "".join(values)
+        if digits.isdigit() and digits.isascii() and all(values) and max(map(len, values)) <= _DIGITS:
+            return list(map(int, values))
+    return None
+
+
+def _doubles(values: list[Any]) -> list[Any] | None:
+    return values if set(map(type, values)) <= {int, float} and inf not in values and -inf not in values else None
 
 
 def _double(value: Any) -> float:
@@ -117,7 +159,7 @@ def _double(value: Any) -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = _SPECIAL["Infinity"]
+        number = inf
     if number - number != 0:
         raise Unfit(f"{show(value)} is above what a double holds")
     return number
@@ -142,6 +184,10 @@ _CONVERTS: Final[dict[int, Convert]] = {
     FieldDescriptor.TYPE_DOUBLE: _double,
     FieldDescriptor.TYPE_ENUM: _whole,
     **dict.fromkeys(_INTEGERS, _integer),
+}
+_CONVERTS_ALL: Final[dict[int, ConvertAll]] = {
+    FieldDescriptor.TYPE_DOUBLE: _doubles,
+    **dict.fromkeys(_INTEGERS, _integers),
 }
 _AS_THEY_ARE: Final[dict[int, type]] = {
     FieldDescriptor.TYPE_STRING: str,

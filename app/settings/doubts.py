@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.request import Signal
-from app.memory import COPIES, at_hand, reserve
+from app.memory import COPIES, JSON_COPIES, at_hand, reserve
 from app.settings.api_keys import parse_keys
 from app.settings.endpoint import mask_url, split_endpoint
 from app.settings.model import ExporterSettings, QueueSettings, Settings
@@ -124,12 +124,14 @@ def _memory(settings: Settings, limit: int) -> Iterator[str]:
     """Whether what always has to fit does: ourselves, the queue and its batches, and the largest request."""
     server, queue = settings.server, settings.queue
     memory_bytes = at_hand(queue.memory_bytes, limit) if queue.storage == "disk" else queue.memory_bytes
-    requests = max(COPIES * server.max_request_size, server.max_inflight_bytes)
+    largest = max(COPIES * server.max_request_size, JSON_COPIES * server.max_json_size)
+    requests = max(largest, server.max_inflight_bytes)
     needed = _OWN_BYTES + 2 * memory_bytes + requests + reserve(limit)
     if needed > limit:
         yield (
             f"server.max_inflight_bytes: with {format_size(server.max_inflight_bytes)}, "
-            f"{format_size(server.max_request_size)} of server.max_request_size and {format_size(queue.memory_bytes)} "
+            f"{format_size(server.max_request_size)} of server.max_request_size, "
+            f"{format_size(server.max_json_size)} of server.max_json_size and {format_size(queue.memory_bytes)} "
             f"of queue.memory_bytes the service may take {needed // _MiB}MiB, above the memory limit of "
             f"{limit // _MiB}MiB, and will tell clients to come back; raise the limit, or lower these"
         )

@@ -166,7 +166,7 @@ async def test_integers_in_arrays_are_numbers_or_strings(gateway: Gateway) -> No
     assert (list(histogram.bucket_counts), list(histogram.explicit_bounds)) == ([1, 2, 0], [0.0, 2.5])
 
 
-@pytest.mark.parametrize("written", [1.0, "1"])
+@pytest.mark.parametrize("written", [1.0, "1", "1.0", "1e0", "10e-1"])
 async def test_an_integer_may_be_written_as_a_number_without_fraction(gateway: Gateway, written: object) -> None:
     """ProtoJSON: 1.0 is the integer 1."""
     assert (await read_span(gateway, {"flags": written})).flags == 1

@@ -243,6 +243,23 @@ async def test_no_content_type_is_415_with_a_status(gateway: Gateway) -> None:
     assert status_message(answer, PROTOBUF)
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ("host: other", 400),
+        ("content-type: application/json", 400),
+        ("content-encoding: gzip\r\ncontent-encoding: zstd", 400),
+        ("transfer-encoding: chunked, gzip", 400),
+        ("transfer-encoding: gzip, chunked", 501),
+    ],
+)
+async def test_a_head_that_two_servers_could_read_differently_is_refused_for_good(
+    gateway: Gateway, more: str, status: int
+) -> None:
+    """OTLP/HTTP Request, by RFC 9112, 3.2 and 6.1, and RFC 9110, 5.3: one Host, one Content-Type, one end of a body."""
+    assert (await gateway.post(b"0\r\n\r\n", more)).status == status
+
+
 @encodings
 @pytest.mark.parametrize("coding", ["br", "compress", "snappy", "gzip, zstd"])
 async def test_another_content_encoding_is_415_with_a_status(gateway: Gateway, coding: str, content_type: str) -> None:

@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import re
+from fractions import Fraction
 from typing import Any, NoReturn
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -26,7 +27,7 @@ IDS = {"trace_id", "span_id", "parent_span_id"}
 DEPTH = 100  # of messages; below it nothing may be refused for its depth
 BASE64 = re.compile(r"([A-Za-z0-9+/_-]*)(=*)", re.ASCII)
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
-INTEGER = re.compile(r"-?[0-9]{1,40}", re.ASCII)
+LARGEST = 1 << 70  # above every range
 
 
 class RefusedError(Exception):
@@ -126,12 +127,27 @@ def single(value: Any, field: FieldDescriptor) -> Any:  # noqa: C901, PLR0912 - 
                 refuse(value)
         case _:
             text = isinstance(value, str) and field.type != FieldDescriptor.TYPE_ENUM
-            if text and INTEGER.fullmatch(value.removeprefix("-")) is None:
-                refuse(value)
+            if text:
+                return whole(value)
             if not text and (isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1):
                 refuse(value)
             return int(value)
     return value
+
+
+def whole(text: str) -> int:
+    """The integer that `text` is, whatever its form: protobuf's mapping would round it to a double."""
+    if NUMBER.fullmatch(text) is None:
+        refuse(text)
+    digits, _, exponent = text.lower().partition("e")
+    if not digits.strip("-0."):
+        return 0
+    if len(exponent) > 10 or abs(int(exponent or 0)) > len(digits) + 30:
+        refuse(text)  # out of range, or no integer
+    number = Fraction(text)
+    if number.denominator > 1 or abs(number) > LARGEST:
+        refuse(text)
+    return int(number)
 
 
 def nesting(body: bytes) -> int:

@@ -59,7 +59,7 @@ class TestHead:
         many = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 100) for number in range(1000))
         endless = b"GET / HTTP/1.1\r\nx: " + b"y" * 1_000_000
         async with serve() as server:
-            for request in (b"GET / HTTP/1.1\r\n" + many + b"\r\n", endless):
+            for request in (b"GET / HTTP/1.1\r\nhost: test\r\n" + many + b"\r\n", endless):
                 async with RawClient(server.port) as client:
                     answer = await client.ask(request)
                     assert (answer.status, answer.last) == (431, True)
@@ -67,7 +67,9 @@ class TestHead:
 
     async def test_a_head_below_its_bound_is_read_in_any_number_of_pieces(self, serve: Serve) -> None:
         async with serve() as server, RawClient(server.port) as client:
-            await client.send(b"GET / HTTP/1.1\r\n", *[b"x-%d: %s\r\n" % (n, b"y" * 900) for n in range(70)])
+            await client.send(
+                b"GET / HTTP/1.1\r\nhost: test\r\n", *[b"x-%d: %s\r\n" % (n, b"y" * 900) for n in range(70)]
+            )
             assert (await client.ask(b"\r\n")).status == 200
 
     async def test_a_url_above_its_bound_is_414(self, serve: Serve) -> None:
@@ -130,6 +132,9 @@ class TestFraming:
             ("transfer-encoding: chunked", "transfer-encoding: chunked"),
             ("transfer-encoding: gzip",),
             ("transfer-encoding: xchunked",),
+            ("transfer-encoding: chunked, chunked",),
+            ("transfer-encoding: chunked", "transfer-encoding: gzip"),
+            ('transfer-encoding: "chunked"',),
             ("x: y\n content-length: 5",),
         ],
     )
@@ -141,6 +146,67 @@ class TestFraming:
             assert (answer.status, answer.last) == (400, True)
             assert await client.rest() == b""
         assert sink.requests == []
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            ("transfer-encoding: gzip, chunked",),
+            ("transfer-encoding: gzip", "transfer-encoding: chunked"),
+            ("transfer-encoding: identity ,\tChunked",),
+        ],
+    )
+    async def test_a_body_in_another_transfer_coding_is_501_and_not_read(
+        self, serve: Serve, sink: Sink, headers: tuple[str, ...]
+    ) -> None:
+        async with serve() as server, RawClient(server.port) as client:
+            answer = await client.ask(post(b"0\r\n\r\n" + GET, *headers))
+            assert (answer.status, answer.last) == (501, True)
+            assert await client.rest() == b""
+        assert sink.requests == []
+
+    @pytest.mark.parametrize("offer", [b"", b"connection: Upgrade\r\nupgrade: h2c\r\n"], ids=["plain", "upgrade"])
+    async def test_http_1_0_has_no_chunks_and_no_host(self, serve: Serve, sink: Sink, offer: bytes) -> None:
+        old = post(spans()).replace(b"HTTP/1.1\r\nhost: test\r\n", b"HTTP/1.0\r\n" + offer)
+        chunked = b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n" + GET
+        for request, status in ((old, 200), (old.replace(b"content-length: ", chunked), 400)):
+            async with serve() as server, RawClient(server.port) as client:
+                answer = await client.ask(request)
+                assert (answer.status, answer.last) == (status, True)
+                assert await client.rest() == b""
+        assert len(sink.requests) == 1
+
+    async def test_an_upgrade_that_is_offered_with_a_connections_last_request_is_ignored(
+        self, serve: Serve, sink: Sink
+    ) -> None:
+        async with serve() as server, RawClient(server.port) as client:
+            answer = await client.ask(post(spans(), "connection: close, upgrade", "upgrade: h2c"))
+            assert (answer.status, answer.last) == (200, True)
+            assert await client.rest() == b""
+        assert len(sink.requests) == 1
+
+    async def test_a_request_without_a_host_or_with_more_than_one_is_400(self, serve: Serve, sink: Sink) -> None:
+        nameless = post(spans()).replace(b"host: test\r\n", b"")
+        for request in (nameless, post(spans(), "host: test"), post(spans(), "Host: other")):
+            async with serve() as server, RawClient(server.port) as client:
+                answer = await client.ask(request)
+                assert (answer.status, answer.last) == (400, True)
+                assert await client.rest() == b""
+        assert sink.requests == []
+
+    @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "Content-Type", "Content-Encoding"])
+    async def test_a_header_that_is_there_with_two_values_of_which_one_must_be_meant_is_400(
+        self, serve: Serve, sink: Sink, name: str
+    ) -> None:
+        value = {"Content-Type": "application/x-protobuf", "Content-Encoding": "identity"}.get(name, "secret")
+        async with serve() as server, RawClient(server.port) as client:
+            same = post(spans(), f"{name}: {value}", f"{name.lower()}:  {value}", "x: 1", "x: 2")
+            assert (await client.ask(same)).status == 200
+            answer = await client.ask(post(spans(), f"{name}: {value}", f"{name.lower()}: another"))
+            assert (answer.status, answer.last) == (400, True)
+            assert f"the request's {name.lower()} is there".encode() in answer.body
+            assert b"secret" not in answer.body
+            assert await client.rest() == b""
+        assert len(sink.requests) == 1
 
     @pytest.mark.parametrize(
         "request_",
@@ -161,7 +227,7 @@ class TestFraming:
     @pytest.mark.parametrize("url", [b"http://host", b"/\xff", b"host:80"])
     async def test_a_url_that_is_none_is_400(self, serve: Serve, url: bytes) -> None:
         async with serve() as server, RawClient(server.port) as client:
-            assert (await client.ask(b"GET %s HTTP/1.1\r\n\r\n" % url)).status == 400
+            assert (await client.ask(b"GET %s HTTP/1.1\r\nhost: test\r\n\r\n" % url)).status == 400
 
     async def test_this_is_no_proxy(self, serve: Serve) -> None:
         async with serve() as server, RawClient(server.port) as client:
@@ -241,7 +307,7 @@ class TestAnswer:
     async def test_a_client_that_does_not_read_is_cut_off_and_holds_up_nobody(self, serve: Serve) -> None:
         async with serve(body_timeout=SHORT) as server, RawClient(server.port) as client:
             client.pause()
-            await client.send(b"GET /large HTTP/1.1\r\n\r\n" * 2)
+            await client.send(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n" * 2)
 
             async def answered() -> bool:
                 return server.server_state.total_requests >= 1
@@ -258,7 +324,7 @@ class TestAnswer:
     async def test_a_client_that_reads_in_time_gets_all_of_a_large_answer(self, serve: Serve) -> None:
         async with serve() as server, RawClient(server.port) as client:
             client.pause()
-            await client.send(b"GET /large HTTP/1.1\r\nconnection: close\r\n\r\n")
+            await client.send(b"GET /large HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
             client.resume()
             assert len(await client.rest()) > 20_000_000
 
@@ -373,7 +439,7 @@ class TestEnd:
     async def test_a_client_that_does_not_read_does_not_hold_it_up(self, serve: Serve) -> None:
         async with serve() as server, RawClient(server.port) as client:
             client.pause()
-            await client.send(b"GET /large HTTP/1.1\r\n\r\n")
+            await client.send(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n")
 
             async def answered() -> bool:
                 return server.server_state.total_requests == 1
@@ -386,7 +452,7 @@ class TestEnd:
         self, serve: Serve, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with serve() as server, RawClient(server.port) as client:
-            await client.send(b"GET /hang HTTP/1.1\r\n\r\n")
+            await client.send(b"GET /hang HTTP/1.1\r\nhost: test\r\n\r\n")
 
             async def under_way() -> bool:
                 return bool(server.server_state.tasks)

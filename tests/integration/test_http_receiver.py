@@ -106,7 +106,7 @@ async def test_a_refusal_leaves_the_connection_as_it_is(receiver: HttpReceiver, 
         large = b"x" * 1_000_000
         for request, status in [
             (post(large, content_type="text/plain"), 415),
-            (b"GET /v1/traces HTTP/1.1\r\n\r\n", 405),
+            (b"GET /v1/traces HTTP/1.1\r\nhost: test\r\n\r\n", 405),
             (post(b"\xff"), 400),
             (post(large, path="/v1/unknown"), 404),
             (post(spans()), 200),
@@ -179,7 +179,7 @@ async def test_a_client_that_offers_http_2_means_its_body_all_the_same(
             answer = await client.ask(*pieces)
             assert (answer.status, answer.last) == (200, False)
         assert (
-            await client.ask(b"GET /health/live HTTP/1.1\r\n" + "\r\n".join([*offer, "", ""]).encode())
+            await client.ask(b"GET /health/live HTTP/1.1\r\nhost: test\r\n" + "\r\n".join([*offer, "", ""]).encode())
         ).status == 200
     assert sink.requests == [ExportRequest(Signal.TRACES, body, 1)] * 2
 
@@ -232,7 +232,7 @@ class TestClosing:
     ) -> None:
         sink.hold()
         async with RawClient(receiver.port) as under_way, RawClient(receiver.port) as kept:
-            assert (await kept.ask(b"GET /health/live HTTP/1.1\r\n\r\n")).last is False
+            assert (await kept.ask(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n")).last is False
             await under_way.send(post(spans()))
             await sink.wait_for_callers(1)
 
@@ -245,7 +245,7 @@ class TestClosing:
                 refused = await new.ask(post(spans()))
                 assert (refused.status, refused.last) == (503, True)
             async with RawClient(receiver.port) as probe:
-                alive = await probe.ask(b"GET /health/live HTTP/1.1\r\n\r\n")
+                alive = await probe.ask(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n")
                 assert (alive.status, alive.last) == (200, True)
 
             finish = asyncio.create_task(receiver.finish(10))
@@ -265,7 +265,7 @@ class TestClosing:
 
     async def test_an_idle_connection_is_closed_before_long(self, receiver: HttpReceiver) -> None:
         async with RawClient(receiver.port) as client, RawClient(receiver.port) as silent:
-            await client.ask(b"GET /health/live HTTP/1.1\r\n\r\n")
+            await client.ask(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n")
             receiver.begin_closing()
             assert await client.rest() == b""
             assert await silent.rest() == b""
@@ -339,7 +339,7 @@ class TestLifetime:
         async with make(host="::") as receiver:
             for host in ("127.0.0.1", "::1"):
                 reader, writer = await asyncio.open_connection(host, receiver.port)
-                writer.write(b"GET /health/live HTTP/1.1\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET /health/live HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
                 assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
                 writer.close()
                 await writer.wait_closed()

@@ -3,14 +3,17 @@
 import base64
 import json
 import math
+import re
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from app.core.errors import InvalidData
 from app.core.request import Signal
@@ -139,3 +142,93 @@ def test_a_broken_request_has_the_same_outcome_in_pieces_as_whole(
         )
         broken[at : at + data.draw(st.integers(0, 3))] = inserted
     assert outcome(signal, bytes(broken), piece) == outcome(signal, bytes(broken), 1 << 20)
+
+
+def protobuf_outcome(signal: Signal, tree: Any) -> bytes | None:
+    """What protobuf's own mapping makes of it, which takes true and false for doubles."""
+    if "true" in json.dumps(tree) or "false" in json.dumps(tree):
+        return None
+    try:
+        return ParseDict(tree, request_type(signal)()).SerializeToString()
+    except (ParseError, ValueError, OverflowError):
+        return None
+
+
+def histogram(point: dict[str, Any]) -> Any:
+    return {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"histogram": {"dataPoints": [point]}}]}]}]}
+
+
+RIGHT = {
+    "bucketCounts": whole(64, signed=False).flatmap(lambda n: st.sampled_from([n, str(n)])) | st.just(3.0),
+    "explicitBounds": st.floats(allow_nan=False, allow_infinity=False) | whole(70, signed=True) | st.just("0.5"),
+}
+ODD = [True, False, None, "x", "", "1", "-1", "-", "1e3", "1.0", "NaN", "Infinity", 1.5, -1, 1 << 64, 10**400, [], {}]
+UNREADABLE = [b"1e999", b"NaN", b"-Infinity", b"01", b"+1", b"1_0", b"", b"1,", b'"', b'"1,2"', b"1 1", b"[", b"nul"]
+
+
+@MANY
+@given(st.sampled_from(sorted(RIGHT)), st.integers(SMALLEST, 200) | st.just(1 << 14), st.data())
+def test_of_numbers_that_are_nearly_all_right_comes_what_protobufs_mapping_makes_of_them(
+    key: str, piece: int, data: st.DataObject
+) -> None:
+    numbers = data.draw(st.lists(RIGHT[key] | st.integers(0, 9), max_size=60))
+    if data.draw(st.booleans()):
+        numbers.insert(data.draw(st.integers(0, len(numbers))), data.draw(st.sampled_from(ODD)))
+    tree = histogram({key: numbers})
+    separators = data.draw(st.sampled_from([(",", ":"), (" ,\n ", " : ")]))
+    body = json.dumps(tree, separators=separators).encode()
+    assert outcome(Signal.METRICS, body, piece) == protobuf_outcome(Signal.METRICS, tree)
+
+
+@MANY
+@given(st.sampled_from([*sorted(RIGHT), "unknown"]), st.integers(SMALLEST, 200), st.data())
+def test_numbers_of_which_one_is_none_have_the_same_outcome_in_pieces_as_whole(
+    key: str, piece: int, data: st.DataObject
+) -> None:
+    numbers = [b"%d" % each for each in data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=60))]
+    numbers.insert(data.draw(st.integers(0, len(numbers))), data.draw(st.sampled_from(UNREADABLE)))
+    body = json.dumps(histogram({key: ["X"]})).encode().replace(b'"X"', b",".join(numbers))
+    assert outcome(Signal.METRICS, body, piece) == outcome(Signal.METRICS, body, 1 << 20)
+
+
+def integer_outcome(text: str) -> int | None:
+    body = json.dumps({"resourceSpans": [{"resource": {"attributes": [{"value": {"intValue": text}}]}}]}).encode()
+    try:
+        serialized = at_once(serializing(Signal.TRACES, body, piece=1 << 14))
+    except InvalidData:
+        return None
+    value = request_type(Signal.TRACES).FromString(serialized).resource_spans[0].resource.attributes[0].value  # type: ignore[attr-defined]
+    return int(value.int_value)
+
+
+DIGITS = st.text("0123456789", min_size=1, max_size=20)
+SIGN = st.sampled_from(["", "", "-"])
+DECIMALS = st.builds(
+    lambda sign, whole, fraction, exponent: sign + whole + fraction + exponent,
+    SIGN,
+    DIGITS,
+    st.just("") | st.builds(".{}".format, DIGITS | st.just("0")),
+    st.just("")
+    | st.builds("{}{}{}".format, st.sampled_from("eE"), st.sampled_from(["", "+", "-"]), st.integers(0, 400)),
+)
+
+
+@MANY
+@given(DECIMALS)
+def test_a_quoted_integer_of_any_form_is_taken_exactly_where_it_is_whole_and_in_range(text: str) -> None:
+    number = Fraction(text)
+    fits = number.denominator == 1 and -(1 << 63) <= number < 1 << 63
+    assert integer_outcome(text) == (int(number) if fits else None)
+
+
+@MANY
+@given(DECIMALS | st.text("0123456789.eE+-", min_size=1, max_size=8))
+def test_a_quoted_integer_that_a_double_holds_is_what_protobufs_mapping_makes_of_it(text: str) -> None:
+    """Protobuf's own reads what is not all digits as a double, and takes forms that JSON does not have ("1.", "+1")."""
+    assume(re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text))
+    assume(math.isinf(float(text)) or Fraction(float(text)) == Fraction(text))
+    try:
+        expected = ParseDict({"intValue": text}, AnyValue()).int_value
+    except ParseError:
+        expected = None
+    assert integer_outcome(text) == expected

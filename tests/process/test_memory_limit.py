@@ -1,14 +1,20 @@
 """In a container of 256 MiB no flood ends the service: it says "later", and keeps what it said yes to."""
 
+import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup
 from tests.support.load import Load, identities, spans_request
+from tests.support.patience import PATIENCE
 from tests.support.service import SOON, Service
 
 pytestmark = [pytest.mark.needs("cgroup"), pytest.mark.alone]
@@ -72,3 +78,35 @@ async def test_a_flood_of_large_requests_without_a_collector_is_an_honest_later(
     arrived = set(identities(request.body for request in backend.taken))
     for load in (*floods, later):
         assert load.acknowledged <= arrived
+
+
+async def test_a_flood_of_large_requests_in_json_with_wide_characters_is_an_honest_later(tmp_path: Path) -> None:
+    """One character beyond the Basic Multilingual Plane makes all of a text four bytes wide."""
+    span = '{"spanId":"0000000000000000","name":"%s😀"}' % ("x" * 1000)
+    ballast = f",{span}" * (4 * MIB // len(span.encode()) - 10)
+    answers: Counter[int] = Counter()
+    acknowledged: set[int] = set()
+    numbers = count(1)
+
+    async def flood(url: str) -> None:
+        async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
+            while answers[200] < CLIENTS // 3 or answers[503] < CLIENTS // 3:
+                number = next(numbers)
+                body = f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"spanId":"{number:016x}"}}{ballast}]}}]}}]}}'
+                async with session.post(url, data=BytesIO(body.encode())) as answer:
+                    await answer.read()
+                    assert answer.status == 200 or "Retry-After" in answer.headers, answer
+                    answers[answer.status] += 1
+                    if answer.status == 200:
+                        acknowledged.add(number)
+
+    with MemoryCgroup(LIMIT) as cgroup:
+        async with Backend() as backend:
+            settings = {"exporter": {"endpoint": backend.http_endpoint}}
+            async with Service(tmp_path, settings, cgroup=cgroup) as service, asyncio.timeout(PATIENCE):
+                url = service.http_url + Signal.TRACES.path
+                await asyncio.gather(*[flood(url) for _ in range(CLIENTS)])
+                await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
+        assert cgroup.oom_kills == 0
+    assert set(answers) == {200, 503}
+    assert acknowledged <= set(identities(request.body for request in backend.taken))

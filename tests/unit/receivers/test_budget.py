@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import Retryable
-from app.memory import Headroom
+from app.memory import JSON_COPIES, Headroom
 from app.receivers.budget import Budget, Lease
 from tests.support.cgroup_files import CgroupFiles
 
@@ -100,3 +100,36 @@ async def test_a_body_that_memory_has_no_room_for_is_not_waited_for(
             await lease.expect(75 * MIB)
         assert no.value.reason == "memory"
     assert headroom.promised == 0
+
+
+async def test_json_is_promised_a_wide_text_and_what_it_comes_to_and_then_what_these_are(tmp_path: Path) -> None:
+    headroom = Headroom(CgroupFiles(tmp_path, 256 * MIB).find(), trim=lambda: None)
+    with Lease(Budget(200 * MIB, "server.max_inflight_bytes", headroom), JSON_COPIES) as lease:
+        await lease.expect(4 * MIB)
+        assert headroom.promised == 32 * MIB, "the body, four bytes for each of a text, and three copies of the outcome"
+        lease.resize(4 * MIB)
+        await lease.expect_reading(16 * MIB, 5 * MIB)
+        assert headroom.promised == (4 + 16 + 3 * 5) * MIB, "of numbers it is to be seen that they come to more"
+        lease.hold(8 * MIB, 0)
+        assert headroom.promised == (4 + 8 + 3 * 5) * MIB, "what a text takes is known when it is there"
+        await lease.expect_reading(5 * MIB, 4 * MIB)
+        assert headroom.promised == (4 + 5 + 3 * 4) * MIB, "most are of narrow characters"
+        lease.hold(5 * MIB, 2 * MIB)
+        assert headroom.promised == (4 + 5 + 3 * 4) * MIB, "as much again may follow"
+        lease.hold(5 * MIB, 6 * MIB)
+        assert headroom.promised == (4 + 5 + 3 * 6) * MIB, "it came to more than it looked like"
+        with pytest.raises(Retryable) as no:
+            lease.hold(5 * MIB, 80 * MIB)
+        assert no.value.reason == "memory"
+        lease.hold(0, 7 * MIB)
+        assert headroom.promised == (4 + 3 * 7) * MIB, "the text is gone"
+    assert headroom.promised == 0
+
+
+async def test_where_memory_has_no_limit_what_json_holds_is_no_matter() -> None:
+    budget = Budget(10, "server.max_inflight_bytes")
+    with Lease(budget, JSON_COPIES) as lease:
+        lease.resize(8)
+        await lease.expect_reading(800, 800)
+        lease.hold(800, 800)
+        assert budget.held == 8

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.core.errors import InvalidData, PartlyRejected, Retryable
 from app.core.instance import HEADER, Instance
 from app.core.request import ExportRequest, Signal
-from app.memory import Headroom
+from app.memory import JSON_COPIES, Headroom
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
 from app.receivers.http_bounds import BUSY
@@ -375,5 +375,38 @@ async def test_a_body_that_inflates_to_more_than_memory_has_room_for_is_refused_
     headers = [("content-type", PROTOBUF), ("content-encoding", "gzip"), ("content-length", str(len(body)))]
     reply = await ask(app, Signal.TRACES.path, body, headers=headers)
     assert (reply.status, reply.reads, sink.requests) == (503, 1, [])
+    assert "memory is short" in check_status(reply, 14)
+    assert headroom.promised == 0
+
+
+async def test_json_is_promised_more_and_is_refused_for_now_where_its_numbers_come_to_more_than_memory_has_room_for(
+    metrics: Metrics, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.memory.headroom._PATIENCE_SECONDS", 0.01)
+    promised: list[int] = []
+
+    class Room(Sink):
+        async def consume(self, request: ExportRequest) -> None:
+            promised.append(headroom.promised)
+            await super().consume(request)
+
+    sink, meter, files = Room(), Meter(metrics, "http"), CgroupFiles(tmp_path, 256 << 20)
+    headroom = Headroom(files.find(), trim=lambda: None)
+    limits = Limits(protobuf=1 << 20, json=1 << 20, inflight=1 << 20)
+    app = OtlpApp(limits, Handler(sink, meter), meter, elsewhere, headroom=headroom)
+    numbers = b",".join([b"1"] * 100_000)
+    point = b'{"histogram":{"dataPoints":[{"bucketCounts":[%s]}]}}' % numbers
+    body = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[%s]}]}]}' % point
+    headers = [("content-type", JSON), ("content-length", str(len(body)))]
+
+    reply = await ask(app, Signal.METRICS.path, body, headers=headers)
+    assert (reply.status, promised) == (200, [len(body) + 3 * len(sink.requests[0].body)])
+
+    files.use(224 * (1 << 20) - (JSON_COPIES + 1) * len(body))  # which is enough for a body's worth of protobuf
+    headroom = Headroom(files.find(), clock.monotonic, trim=lambda: None)
+    app = OtlpApp(limits, Handler(sink, meter), meter, elsewhere, headroom=headroom)
+    reply = await ask(app, Signal.METRICS.path, body, headers=headers)
+    assert (reply.status, len(sink.requests)) == (503, 1)
+    assert reply.headers["retry-after"] in {"1", "2"}
     assert "memory is short" in check_status(reply, 14)
     assert headroom.promised == 0

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from app.core.errors import InvalidData
 from app.core.request import Signal
 from app.receivers.decode import request_type
-from app.receivers.otlp_json import read_json, serializing
+from app.receivers.otlp_json import forecast, read_json, serializing
 from app.receivers.turns import at_once
 
 # In one piece, and in pieces that are smaller than almost everything.
@@ -287,6 +287,18 @@ def test_names_are_lower_camel_case_and_no_other(piece: int) -> None:
         ("18446744073709551615", 2**64 - 1),
         (2**64 - 1, 2**64 - 1),
         ("007", 7),
+        ("1e3", 1000),
+        ("1E+3", 1000),
+        ("1.0", 1),
+        ("1.5e1", 15),
+        ("10e-1", 1),
+        ("-0.0", 0),
+        ("0e999999999", 0),
+        ("1." + "0" * 60, 1),
+        ("9007199254740993.0", 9007199254740993),
+        ("9007199254740993e0", 9007199254740993),
+        ("18446744073709551615.0", 2**64 - 1),
+        ("1844674407370955161.5e1", 2**64 - 1),
     ],
 )
 def test_integers_are_numbers_or_strings(value: Any, number: int, piece: int) -> None:
@@ -298,8 +310,24 @@ def test_integers_are_numbers_or_strings(value: Any, number: int, piece: int) ->
     [
         "",
         "-",
-        "1.0",
-        "1e3",
+        "1.5",
+        "1e-1",
+        "1e400",
+        "1e999999999",
+        "1e-999999999",
+        "1e99999999999999999999",
+        "18446744073709551616",
+        "18446744073709551615.5",
+        "18446744073709551616.0",
+        "1e20",
+        "1.",
+        ".5e1",
+        "1e",
+        "1e3 ",
+        "1_0e3",
+        "1e٣",
+        "Infinity",
+        "NaN",
         " 1",
         "1 ",
         "+1",
@@ -541,3 +569,35 @@ def test_bodies_that_nest_without_an_end_are_refused(opening: bytes, depth: int,
 
 def test_long_strings_and_keys_are_read(piece: int) -> None:
     assert read_span({"name": "é€" * 50_000, "x" * 50_000: "y" * 50_000}, piece).name == "é€" * 50_000
+
+
+async def test_what_reading_holds_is_told_and_may_put_an_end_to_it() -> None:
+    held: list[tuple[int, int]] = []
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN] * 300}]}], "more": "😀"}, ensure_ascii=False)
+    request = await read_json(Signal.TRACES, body.encode(), lambda *sizes: held.append(sizes))
+    *reading, end = held
+    (text,) = {each for each, _ in reading}
+    assert text // len(body) == 4, "one character is beyond the Basic Multilingual Plane"
+    serialized = [each for _, each in reading]
+    assert serialized == sorted(serialized)
+    assert serialized[0] == 0 < serialized[-1] <= len(request.body)
+    assert end == (0, len(request.body))
+
+    def refuse(_text: int, serialized: int) -> None:
+        if serialized:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        await read_json(Signal.TRACES, body.encode(), refuse)
+
+
+async def test_it_is_known_beforehand_how_much_it_takes_to_read_a_text() -> None:
+    spans = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN] * 300}]}]})
+    assert forecast(spans.encode()) == (len(spans), len(spans)), "protobuf is shorter"
+    assert forecast(f"{spans} é".encode())[0] > 4 * len(spans), "what is beyond ASCII may make all of it wide"
+    point = {"bucketCounts": [1] * 50_000, "explicitBounds": [1] * 50_000}
+    numbers = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"histogram": {"dataPoints": [point]}}]}]}]}
+    body = json.dumps(numbers, separators=(",", ":")).encode()
+    outcome = len((await read_json(Signal.METRICS, body)).body)
+    assert forecast(body) == (len(body), pytest.approx(outcome, rel=0.001))
+    assert outcome > 3 * len(body)

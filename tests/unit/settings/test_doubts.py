@@ -143,10 +143,16 @@ def test_budgets_that_do_not_fit_the_memory_limit_are_doubtful() -> None:
     assert warnings(settings, 256 << 20) == []
     (doubt,) = warnings(settings, 128 << 20)
     assert doubt == (
-        "server.max_inflight_bytes: with 64MiB, 16MiB of server.max_request_size and 64MiB of queue.memory_bytes the "
-        "service may take 192MiB, above the memory limit of 128MiB, and will tell clients to come back; raise the "
-        "limit, or lower these"
+        "server.max_inflight_bytes: with 64MiB, 16MiB of server.max_request_size, 4MiB of server.max_json_size and "
+        "64MiB of queue.memory_bytes the service may take 192MiB, above the memory limit of 128MiB, and will tell "
+        "clients to come back; raise the limit, or lower these"
     )
+
+
+def test_the_largest_request_in_json_has_to_fit_the_memory_limit_with_all_that_it_is_read_into() -> None:
+    settings = Settings.model_validate({"queue": ELSEWHERE, "server": {"max_json_size": "16MiB"}})
+    assert "the service may take 287MiB" in "".join(warnings(settings, 255 << 20))
+    assert warnings(settings, 320 << 20) == []
 
 
 def test_a_queue_in_memory_has_to_fit_the_memory_limit_as_a_whole() -> None:
