@@ -213,7 +213,7 @@ async def test_answers_are_counted_for_operators_and_for_the_autoscaler(
 async def test_clients_that_are_to_move_on_are_not_refused(receiver: HttpReceiver, sink: Sink) -> None:
     sink.hold()
     async with RawClient(receiver.port) as under_way, RawClient(receiver.port) as idle:
-        await idle.ask(b"GET /health/live HTTP/1.1\r\n\r\n")
+        await idle.ask(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n")
         await under_way.send(post(spans()))
         await sink.wait_for_callers(1)
         receiver.move_on()
