@@ -36,11 +36,12 @@ from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
-from app.settings import Loaded, QueueSettings, Settings, warnings
+from app.settings import Loaded, QueueSettings, ServerSettings, Settings, warnings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, gauge, gauge_by, gauge_by_signal
 
 if TYPE_CHECKING:
+    from app.receivers.grpc_native import NativeGrpcReceiver
     from app.receivers.tls import ServerTls
     from app.telemetry.tracing import SelfTracing
 
@@ -129,8 +130,8 @@ class Service:
             tls = self._make_tls()
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
-            grpc = await lifetimes.enter_async_context(
-                GrpcReceiver(
+            grpc: GrpcReceiver | NativeGrpcReceiver = await lifetimes.enter_async_context(
+                _grpc_engine(settings.server)(
                     settings.server,
                     doors[0],
                     metrics,
@@ -168,7 +169,7 @@ class Service:
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
-            for_ever = [heart, *queue.tasks, *dispatcher.tasks, *http.tasks, *admin.tasks]
+            for_ever = [heart, *queue.tasks, *dispatcher.tasks, *grpc.tasks, *http.tasks, *admin.tasks]
             if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
                 return 1
             await self._drain(doors, grpc, http, dispatcher, retries)
@@ -231,7 +232,7 @@ class Service:
     async def _drain(
         self,
         doors: Iterable[Admission],
-        grpc: GrpcReceiver,
+        grpc: "GrpcReceiver | NativeGrpcReceiver",
         http: HttpReceiver,
         dispatcher: Dispatcher,
         retries: Mapping[Signal, Retry],
@@ -351,6 +352,15 @@ class Service:
         yield gauge("otlp_queue_bytes", "Bytes of the queue that are taken.", queue.used_bytes)
         yield gauge("otlp_queue_capacity_bytes", "Bytes at which the queue is full.", queue.capacity_bytes)
         yield gauge("otlp_queue_oldest_age_seconds", "For how long the oldest item has waited.", age)
+
+
+def _grpc_engine(settings: ServerSettings) -> "type[GrpcReceiver | NativeGrpcReceiver]":
+    """The receiver for OTLP/gRPC that the settings ask for."""
+    if settings.grpc_engine == "grpcio":
+        return GrpcReceiver
+    from app.receivers.grpc_native import NativeGrpcReceiver  # noqa: PLC0415 - an engine that is not used is not loaded
+
+    return NativeGrpcReceiver
 
 
 def _make_queue(settings: QueueSettings, clock: Clock, metrics: Metrics, memory_limit: int | None) -> Queue:

@@ -11,23 +11,21 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it has no types
 
 from app.core.consumer import Consumer
-from app.core.errors import InvalidData, OtlpError, Retryable
-from app.core.instance import HEADER, Instance
+from app.core.errors import InvalidData, OtlpError
+from app.core.instance import Instance
 from app.core.request import Signal
 from app.memory import Headroom, Promise
-from app.receivers.answers import Answer, answer_to
-from app.receivers.auth import Doorkeeper, Holder
+from app.receivers.answers import answer_to
+from app.receivers.auth import Doorkeeper
+from app.receivers.grpc_calls import Caller, Calls
 from app.receivers.grpc_gate import NOTHING_CAME, Gate, GateForOthers
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.grpc_metadata import METADATA_BYTES, MetadataBound
@@ -40,10 +38,10 @@ from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer
 
-__all__ = ["GrpcReceiver", "listen", "server_options"]
+__all__ = ["KEY", "GrpcReceiver", "listen", "server_options"]
 
 _log = logging.getLogger(__name__)
-_KEY: Final = "server.grpc_port"
+KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
 _PENDING = 2000  # calls that wait for their turn where memory is limited: 32 MiB of metadata
@@ -77,22 +75,21 @@ class GrpcReceiver:
         self._gate = None if headroom is None else Gate(headroom, settings.max_request_size, settings.body_timeout)
         self._probes = health
         self._tls = tls
-        self._meter = Meter(metrics, "grpc")
-        self._handler = Handler(consumer, self._meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
+        meter = Meter(metrics, "grpc")
+        self._calls = Calls(Handler(consumer, meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper), meter)
         self._server: grpc.aio.Server | None = None
         self._stand_in: grpc.aio.Server | None = None
-        self._closing = False
-        self._inflight = 0
-        self._idle = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+        """What runs for as long as the receiver does: nothing that could end."""
         self.port = settings.grpc_port
         """The port that is bound, once it is."""
 
     async def __aenter__(self) -> Self:
         if self._server is None:
-            self._closing = False
-            self._health = GrpcHealth(self._probes, [signal.service for signal in Signal])
+            self._calls.closing = False
+            self._health = GrpcHealth(self._probes)
             # First by ourselves, because gRPC does not say what is wrong, and would share a port with another process.
-            bind(self._settings.host, self._settings.grpc_port, _KEY).close()
+            bind(self._settings.host, self._settings.grpc_port, KEY).close()
             self._server = await self._serve(self._settings.grpc_port)
         return self
 
@@ -106,7 +103,7 @@ class GrpcReceiver:
 
     def begin_closing(self) -> None:
         """Refuse new requests as retryable."""
-        self._closing = True
+        self._calls.closing = True
         if self._server is not None:
             self._health.close()
 
@@ -121,54 +118,47 @@ class GrpcReceiver:
             except OSError as error:  # there may be no descriptor left; what is here goes on all the same
                 _log.warning("who connects from now on is not told to come back: %s", error)
         stop = asyncio.create_task(self._server.stop(grace), name="stop of OTLP/gRPC")
-        try:
-            async with asyncio.timeout(grace):
-                while self._inflight:
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            pass
+        await self._calls.idle(grace)
         # Answers may still be on their way out. Calls that nobody waits for, such as reflection, do not hold us up.
         await self._server.stop(_FLUSH_SECONDS)
         await stop
 
     async def _serve(self, port: int) -> grpc.aio.Server:
-        services = [signal.service for signal in Signal]
         interceptors = [] if self._gate is None else [GateForOthers(self._gate)]
         options = server_options(self._settings, gated=self._gate is not None)
         server = grpc.aio.server(interceptors=interceptors, options=options)
         export = self._export if self._gate is None else partial(self._export_gated, self._gate)
-        exports = _Exports(export, self._turn_away, self._handler)
+        exports = _Exports(export, self._turn_away, self._calls)
         bound = MetadataBound(self._refuse, self._headroom)
-        server.add_generic_rpc_handlers((bound, exports, self._health.handlers()))
-        reflection.enable_server_reflection([*services, GrpcHealth.name, reflection.SERVICE_NAME], server)
+        server.add_generic_rpc_handlers((bound, exports))
+        self._health.serve(server)
         self.port = listen(server, self._settings.host, port, None if self._tls is None else self._tls.credentials())
         await server.start()
         return server
 
-    def _export(self, signal: Signal, caller: "_Caller | None" = None) -> "Method":
+    def _export(self, signal: Signal, caller: Caller | None = None) -> "Method":
         async def export(body: bytes, context: Context) -> bytes:
-            answer = await self._answer(signal, body, caller)
+            answer = await self._calls.answer(signal, body, caller)
             del body  # what `abort` raises goes round in a circle that this frame is in, until it is collected
             return await reply(answer, context)
 
         return grpc.unary_unary_rpc_method_handler(export)
 
-    def _export_gated(self, gate: Gate, signal: Signal, caller: "_Caller | None" = None) -> "Method":
+    def _export_gated(self, gate: Gate, signal: Signal, caller: Caller | None = None) -> "Method":
         """Make a handler that reads the message when there is room for it."""
 
         async def export(_: AsyncIterator[bytes], context: Context) -> bytes:
             promise = Promise(gate.headroom)
             try:
                 try:
-                    self._check_open()
+                    self._calls.check_open()
                     body = await gate.read(context, promise)
                     if body is None:
                         raise InvalidData(NOTHING_CAME)
                 except OtlpError as error:
                     promise.let_go(used=False)
-                    return await self._refused(self._handler.refuse(signal, error), signal, context)
-                answer = await self._answer(signal, body, caller)
+                    return await self._refuse_call(signal, error, context)
+                answer = await self._calls.answer(signal, body, caller)
                 del body  # as above
             finally:
                 promise.let_go()
@@ -180,16 +170,17 @@ class GrpcReceiver:
         """Make a handler that does not read the message, so that who may not call is promised no memory for it."""
 
         async def turn_away(_: AsyncIterator[bytes], context: Context) -> bytes:
-            return await self._refused(self._handler.refuse(signal, refusal), signal, context)
+            return await self._refuse_call(signal, refusal, context)
 
         return grpc.stream_unary_rpc_method_handler(turn_away)
 
-    async def _refused(self, answer: Answer, signal: Signal, context: Context) -> bytes:
+    async def _refuse_call(self, signal: Signal, refusal: OtlpError, context: Context) -> bytes:
         """Tell of a refusal, which counts if it is heard: gRPC may have refused the call by itself."""
+        answer = self._calls.refuse(signal, refusal)
         try:
             return await reply(answer, context)
         except grpc.aio.AbortError:
-            self._meter.answered(signal, answer.code.name)
+            self._calls.refused(signal, answer)
             raise
 
     def _refuse(self, method: str, refusal: OtlpError) -> "Method":
@@ -202,48 +193,6 @@ class GrpcReceiver:
             return await reply(answer_to(refusal), context)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
-
-    async def _answer(self, signal: Signal, body: bytes, caller: "_Caller | None") -> Answer:
-        began = time.monotonic()
-        self._inflight += 1
-        code = grpc.StatusCode.CANCELLED.name
-        try:
-            try:
-                self._check_open()
-            except OtlpError as error:
-                answer = self._handler.refuse(signal, error)
-            else:
-                said = caller or _NOTHING
-                answer = await self._handler.take(
-                    signal, body, instances=said.instances, traceparent=said.traceparent, holder=said.holder
-                )
-            code = answer.code.name
-            return answer
-        finally:
-            self._inflight -= 1
-            if not self._inflight:
-                self._idle.set()
-            self._meter.measured(signal, time.monotonic() - began, len(body))
-            self._meter.answered(signal, code)
-
-    def _check_open(self) -> None:
-        if self._closing:
-            raise Retryable("the service is shutting down", reason="closing")
-
-
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    """What a call's metadata says."""
-
-    instances: str = ""
-    traceparent: str = ""
-    holder: Holder | None = None
-    """Who it is, where that is asked."""
-    refusal: OtlpError | None = None
-    """Why it is turned away."""
-
-
-_NOTHING: Final = _Caller()
 
 
 class _Exports(grpc.GenericRpcHandler):
@@ -258,11 +207,11 @@ class _Exports(grpc.GenericRpcHandler):
         self,
         export: Callable[..., "Method"],
         refuse: Callable[..., "Method"],
-        handler: Handler,
+        calls: Calls,
     ) -> None:
         self._export = export
         self._refuse = refuse
-        self._handler = handler
+        self._calls = calls
         self._plain = {signal.method: (signal, export(signal)) for signal in Signal}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
@@ -270,28 +219,10 @@ class _Exports(grpc.GenericRpcHandler):
         if found is None:
             return None
         signal, handler = found
-        instances = traceparent = authorization = api_key = ""
-        for name, value in handler_call_details.invocation_metadata:
-            if name == HEADER:
-                instances += f"{value!s},"
-            elif name == "traceparent":
-                traceparent = str(value)
-            elif name == "authorization":
-                authorization = str(value)
-            elif name == "x-api-key":
-                api_key = str(value)
-        caller = None
-        if instances or traceparent or self._handler.asks_for_a_key:
-            caller = self._caller(instances, traceparent, authorization, api_key)
-        if caller is not None and caller.refusal is not None:
-            return self._refuse(signal, caller.refusal)
-        return handler if caller is None else self._export(signal, caller)
-
-    def _caller(self, instances: str, traceparent: str, authorization: str, api_key: str) -> _Caller:
-        try:
-            return _Caller(instances, traceparent, self._handler.admit(authorization, api_key))
-        except OtlpError as error:
-            return _Caller(refusal=error)
+        caller = self._calls.caller(handler_call_details.invocation_metadata)
+        if caller is None:
+            return handler
+        return self._export(signal, caller) if caller.refusal is None else self._refuse(signal, caller.refusal)
 
 
 def server_options(settings: ServerSettings, *, gated: bool = False) -> list[tuple[str, int]]:
@@ -338,4 +269,4 @@ def listen(server: _Listener, host: str, port: int, credentials: grpc.ServerCred
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise OSError(f"{_KEY}: cannot listen on {address}: {error}") from error
+        raise OSError(f"{KEY}: cannot listen on {address}: {error}") from error

@@ -1,7 +1,7 @@
-"""The standard health service of gRPC (``grpc.health.v1``), which says what the readiness probe says."""
+"""What gRPC's tools ask for: reflection, and the standard health service, which says what the readiness probe says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import grpc
@@ -11,7 +11,9 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[import-untyped]  # it ha
     HealthCheckRequest,
     HealthCheckResponse,
 )
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it has no types
 
+from app.core.request import Signal
 from app.receivers.probes import Probes
 
 __all__ = ["GrpcHealth"]
@@ -22,26 +24,32 @@ Context = grpc.aio.ServicerContext[HealthCheckRequest, HealthCheckResponse]
 
 
 class GrpcHealth:
-    """Answers for the server as a whole ("") and for each of `services`: all of them are ready, or none."""
+    """Answers for the server as a whole ("") and for the service of each signal: all of them are ready, or none."""
 
-    name: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
+    _name: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
+    _services: Final = frozenset({"", *(signal.service for signal in Signal)})
 
-    def __init__(self, probes: Probes, services: Iterable[str]) -> None:
+    def __init__(self, probes: Probes) -> None:
         self._probes = probes
-        self._services = frozenset({"", *services})
         self._closing = asyncio.Event()
 
     def close(self) -> None:
         """Tell those who watch that this is over, and end their calls: a server waits for calls when it stops."""
         self._closing.set()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
+    def serve(self, server: grpc.aio.Server) -> None:
+        """Let `server` answer for health and, in reflection, say which services there are."""
+        server.add_generic_rpc_handlers((self._handlers(),))
+        services = [*(signal.service for signal in Signal), self._name, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(services, server)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
         wire = {
             "request_deserializer": HealthCheckRequest.FromString,
             "response_serializer": HealthCheckResponse.SerializeToString,
         }
         return grpc.method_handlers_generic_handler(
-            self.name,
+            self._name,
             {
                 "Check": grpc.unary_unary_rpc_method_handler(self._check, **wire),
                 "Watch": grpc.unary_stream_rpc_method_handler(self._watch, **wire),

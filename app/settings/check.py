@@ -54,6 +54,11 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
 
 
 def _server(server: ServerSettings) -> Iterator[Conflict]:
+    if server.grpc_engine == "native" and server.tls.cert_file:
+        yield Conflict(
+            ("server.grpc_engine", "server.tls.cert_file"),
+            "'native' has no TLS; write grpcio, or leave TLS to a mesh and server.tls.cert_file out",
+        )
     if server.max_json_size > server.max_request_size:
         yield Conflict(
             (

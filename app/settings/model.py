@@ -143,6 +143,10 @@ class ServerSettings(_Section):
     )
     port: Port = Field(8080, description="OTLP/HTTP and /health; 0 is any free port.")
     grpc_port: Port = Field(4317, description="OTLP/gRPC; 0 is any free port.")
+    grpc_engine: Literal["grpcio", "native"] = Field(
+        "grpcio",
+        description="What speaks gRPC; `native` costs a fifth, without TLS and some bounds: for trusted clients.",
+    )
     max_request_size: PositiveSize = Field(16 * _MiB, description="The largest request, compressed and inflated.")
     max_json_size: PositiveSize = Field(4 * _MiB, description="The largest JSON request, compressed and inflated.")
     max_inflight_bytes: PositiveSize = Field(64 * _MiB, description="What all HTTP requests together may hold at once.")

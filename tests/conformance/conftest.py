@@ -8,20 +8,26 @@ import pytest_asyncio
 from tests.support.gateway import Gateway
 
 
+@pytest.fixture(scope="module")
+def engine() -> str:
+    """What speaks gRPC."""
+    return "grpcio"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+async def gateway(tmp_path_factory: pytest.TempPathFactory, engine: str) -> AsyncIterator[Gateway]:
     """Open to everybody; takes 256 KiB of protobuf and 64 KiB of JSON."""
-    settings = {"server": {"max_request_size": "256KiB", "max_json_size": "64KiB"}}
+    settings = {"server": {"max_request_size": "256KiB", "max_json_size": "64KiB", "grpc_engine": engine}}
     async with Gateway(tmp_path_factory.mktemp("gateway"), settings) as gateway:
         yield gateway
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+async def guarded(tmp_path_factory: pytest.TempPathFactory, engine: str) -> AsyncIterator[Gateway]:
     """Lets in who shows the key ``free``, or ``metered`` for one item in a thousand seconds; keeps 128 KiB."""
     settings = {
         "auth": {"api_keys": ["free:free", "metered:metered"], "quotas": {"metered": {"items_per_second": 0.001}}},
-        "server": {"max_request_size": "64KiB", "max_json_size": "64KiB"},
+        "server": {"max_request_size": "64KiB", "max_json_size": "64KiB", "grpc_engine": engine},
         "queue": {"storage": "memory", "memory_bytes": "128KiB", "wait": "0s"},
     }
     async with Gateway(tmp_path_factory.mktemp("guarded"), settings) as gateway:
@@ -29,8 +35,8 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def delivering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+async def delivering(tmp_path_factory: pytest.TempPathFactory, engine: str) -> AsyncIterator[Gateway]:
     """Answers only when the destination has answered."""
-    settings = {"queue": {"storage": "memory", "acknowledge": "delivered"}}
+    settings = {"queue": {"storage": "memory", "acknowledge": "delivered"}, "server": {"grpc_engine": engine}}
     async with Gateway(tmp_path_factory.mktemp("delivering"), settings) as gateway:
         yield gateway

@@ -31,9 +31,11 @@ def handles_sigterm(pid: int) -> bool:
     return bool(int(caught[0], 16) & 1 << (signal.SIGTERM - 1))
 
 
-async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path: Path, engine: str) -> None:
     async with Backend() as backend:
-        service = Service(tmp_path, {"exporter": {"endpoint": backend.http_endpoint}, "shutdown": {"delay": "300ms"}})
+        settings = {"exporter": {"endpoint": backend.http_endpoint}, "shutdown": {"delay": "300ms"}}
+        service = Service(tmp_path, settings | {"server": {"grpc_engine": engine}})
         async with service, Load(service.http_url, service.grpc_target) as load:
             await load.until_acknowledged(2000)
             assert await service.terminate() == 0

@@ -14,15 +14,20 @@ from tests.support.load import Load, identities
 from tests.support.service import SOON, Service
 from tests.support.strace import Call, Strace
 
+engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
 KILLS = 8
 HEAD_BYTES = 120  # LMDB writes so much of one of its two head pages to make a transaction the current one
 
 
-async def test_every_acknowledged_span_arrives_though_the_service_is_killed_again_and_again(tmp_path: Path) -> None:
+@engines
+async def test_every_acknowledged_span_arrives_though_the_service_is_killed_again_and_again(
+    tmp_path: Path, engine: str
+) -> None:
     seed = random.randrange(2**32)
     moments = random.Random(seed)
     async with Backend() as backend:
-        service = Service(tmp_path, {"exporter": {"endpoint": backend.http_endpoint, "retry": SOON}})
+        exporter = {"endpoint": backend.http_endpoint, "retry": SOON}
+        service = Service(tmp_path, {"exporter": exporter, "server": {"grpc_engine": engine}})
         async with service, Load(service.http_url, service.grpc_target) as load:
             for _ in range(KILLS):
                 target = len(load.acknowledged) + moments.randrange(20, 4000)
@@ -60,10 +65,13 @@ async def test_a_backlog_survives_a_kill_and_is_counted_as_recovered(tmp_path: P
 
 
 @pytest.mark.needs("strace")
-@pytest.mark.parametrize("transport", ["http", "grpc"])
-async def test_no_success_is_written_before_the_fsync_that_covers_it_returned(tmp_path: Path, transport: str) -> None:
+@pytest.mark.parametrize(("transport", "engine"), [("http", "grpcio"), ("grpc", "grpcio"), ("grpc", "native")])
+async def test_no_success_is_written_before_the_fsync_that_covers_it_returned(
+    tmp_path: Path, transport: str, engine: str
+) -> None:
     async with Backend() as backend:
-        service = Service(tmp_path, {"exporter": {"endpoint": backend.http_endpoint}})
+        settings = {"exporter": {"endpoint": backend.http_endpoint}, "server": {"grpc_engine": engine}}
+        service = Service(tmp_path, settings)
         calls = "read,recvmsg,recvfrom,readv,write,writev,sendmsg,sendto,pwrite64,pwritev,fdatasync,fsync"
         async with service:
             strace = Strace(service.pid, calls, tmp_path / "strace.txt")

@@ -226,3 +226,11 @@ def test_tls_needs_a_certificate_and_its_key() -> None:
     assert conflicts_of(client_ca_file="a") == {
         "server.tls.client_ca_file": "needs a certificate of our own; set server.tls.cert_file too"
     }
+
+
+def test_the_native_engine_has_no_tls() -> None:
+    tls = ServerTlsSettings.model_validate({"cert_file": "c", "key_file": "k"})
+    assert found(Settings(server=ServerSettings(grpc_engine="native"))) == {}
+    assert found(Settings(server=ServerSettings(grpc_engine="native", tls=tls))) == {
+        "server.grpc_engine": "'native' has no TLS; write grpcio, or leave TLS to a mesh and server.tls.cert_file out"
+    }

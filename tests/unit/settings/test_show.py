@@ -50,6 +50,7 @@ def test_any_reader_of_yaml_sees_the_same() -> None:
         "host": "1:2",
         "port": 8080,
         "grpc_port": 4317,
+        "grpc_engine": "grpcio",
         "max_request_size": "16MiB",
         "max_json_size": "4MiB",
         "max_inflight_bytes": "64MiB",
