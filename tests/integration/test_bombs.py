@@ -10,8 +10,6 @@ from tests.support.bombs import many
 from tests.support.cost import cost_of
 from tests.support.wire import field, group, nested_values, varint
 
-pytestmark = pytest.mark.alone
-
 MIB = 1 << 20
 UNKNOWN = varint(99 << 3) + b"\0"
 

@@ -11,8 +11,6 @@ import pytest
 from app.probe import main, write_address
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.alone
-
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

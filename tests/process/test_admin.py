@@ -11,8 +11,6 @@ from tests.support.raw_http import RawClient, post
 from tests.support.service import Service
 from tests.support.watch import Watch
 
-pytestmark = pytest.mark.alone
-
 MIB = 1 << 20
 GET = b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n"
 REPLAY = "/queue/dead/replay"

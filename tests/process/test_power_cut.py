@@ -7,8 +7,6 @@ import pytest
 
 from tests.support.power_cut import cut_power
 
-pytestmark = pytest.mark.alone
-
 ROUNDS = 3
 
 

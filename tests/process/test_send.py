@@ -26,8 +26,6 @@ from tests.support.ports import free_port
 from tests.support.process import until
 from tests.support.service import COMMAND, Service, clean_environment
 
-pytestmark = pytest.mark.alone
-
 PROTOCOLS = ("grpc", "http/protobuf", "http/json")
 
 
@@ -266,6 +264,7 @@ class Terminal:
                 return b"".join(pieces)
 
 
+@pytest.mark.alone
 async def test_on_a_terminal_a_bar_moves_and_makes_room_for_the_summary(tmp_path: Path, service: Service) -> None:
     terminal = Terminal(60)
     process = await asyncio.create_subprocess_exec(
@@ -287,6 +286,7 @@ async def test_on_a_terminal_a_bar_moves_and_makes_room_for_the_summary(tmp_path
     assert end.endswith("/s)\n")
 
 
+@pytest.mark.alone
 async def test_on_a_terminal_it_tells_what_it_tries_again(tmp_path: Path, backend: Backend) -> None:
     backend.otherwise = Http(503, b"too busy", {"Content-Type": "text/plain"})
     terminal = Terminal(120)
