@@ -4,13 +4,11 @@ import asyncio
 import gzip
 import logging
 import struct
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
-import grpc.aio
 import pytest
 from grpc import StatusCode
 
@@ -26,11 +24,11 @@ from tests.support.exchange import Delay, Grpc, Hang, Partial, Raw
 from tests.support.load import spans_request
 from tests.support.patience import PATIENCE
 from tests.support.peak import peak_growth
+from tests.support.process import Process
 from tests.support.raw_http2 import DATA, END_HEADERS, HEADERS, SETTINGS, Frame, message
 from tests.support.relay import Relay
 from tests.support.streams import StreamServer
 
-Talk = Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[None]]
 MIB = 1 << 20
 ANSWER = 4 * MIB  # bytes of an answer that are read
 SMALL = ExportRequest(Signal.TRACES, spans_request(1, 10), 10)
@@ -75,29 +73,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 def count(metrics: Metrics, code: str) -> float | None:
     return metrics.registry.get_sample_value("otlp_exporter_requests_total", {"signal": "traces", "code": code})
-
-
-class _Only(grpc.GenericRpcHandler):
-    """Each method is `talk`."""
-
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
-
-    def service(self, _: grpc.HandlerCallDetails) -> object:
-        return grpc.unary_stream_rpc_method_handler(self._talk)
-
-
-@asynccontextmanager
-async def serving(talk: Talk) -> AsyncIterator[str]:
-    """The endpoint of a server that answers each call with as many messages as `talk` has."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers([_Only(talk)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
 
 
 async def refusal(exporter: Exporter, request: ExportRequest = SMALL) -> OtlpError:
@@ -226,19 +201,21 @@ class TestBounds:
         assert isinstance(await refusal(exporter), PartlyRejected)
         await exporter.consume(SMALL)
 
-    async def test_answers_without_an_end_cost_little_and_time_out(self, metrics: Metrics) -> None:
-        piece = bytes(MIB)
+    async def test_answers_without_an_end_cost_little_and_time_out(self, tmp_path: Path, metrics: Metrics) -> None:
+        server = Process([sys.executable, str(Path(__file__).parents[1] / "support/endless.py")], tmp_path)
+        server.spawn()
+        try:
 
-        async def talk(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-            while True:
-                await context.write(piece)
+            async def serves() -> bool:
+                return server.output.endswith("\n")
 
-        async with (
-            serving(talk) as endpoint,
-            make_exporter(settings_for(endpoint, timeout=1), metrics, "1") as exporter,
-        ):
-            with peak_growth() as peak:
-                assert isinstance(await refusal(exporter), Retryable)
+            await server.until(serves, "its port")
+            settings = settings_for(f"http://127.0.0.1:{int(server.output)}", timeout=1)
+            async with make_exporter(settings, metrics, "1") as exporter:
+                with peak_growth() as peak:
+                    assert isinstance(await refusal(exporter), Retryable)
+        finally:
+            server.kill()
         assert peak.growth < 32 * MIB
 
     async def test_an_answer_that_inflates_beyond_its_bound_costs_little_and_is_taken_for_a_refusal_of_the_size(
