@@ -13,6 +13,7 @@ import random
 import shutil
 import signal as signals
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -123,6 +124,8 @@ class QueueMachine(RuleBasedStateMachine):
     """What both queues do. `processes` and `directory` are set by the test."""
 
     processes: QueueProcesses
+    done: Counter[str]
+    """How often something was done with a lease, over all histories; set by the test, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,6 +136,9 @@ class QueueMachine(RuleBasedStateMachine):
         """By sequence number, in their order."""
         self.sequences: dict[int, int] = {}
         """The sequence number of each entry that was told one, by its own."""
+        self.places: dict[int, int] = {}
+        """Where each entry is in its line. What is replayed goes to the end, and nobody is told its new number."""
+        self.numbering = count(1)
         self.unsure: dict[int, set[State]] = {}
         """What a crash might show of an entry beside what it is."""
         self.storage = self.choose(3 * MIB, 2 * MIB)
@@ -184,7 +190,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert before.used_bytes + sum(map(self.cost, entries)) > before.capacity_bytes
         for sequence, entry in kept:
             self.sequences[entry.number] = sequence
-            self.waiting[entry.signal].append(entry)
+            self.join(entry)
 
     def make(self, group: list[tuple[Signal, int]]) -> list[Entry]:
         first = self.numbers + 1
@@ -233,23 +239,37 @@ class QueueMachine(RuleBasedStateMachine):
     # What a rule is about need not be there; what Hypothesis draws must not depend on when exactly a process ended.
 
     def pick(self, chance: int) -> Held | None:
+        """One of the leases, or one that is taken now; None where a crash prevents that."""
+        if not self.held:
+            if not any(self.waiting.values()):
+                self.append([(tuple(Signal)[chance % len(Signal)], size) for size in (100, 3000, 100)])
+            waiting = [signal for signal in Signal if self.waiting[signal]]
+            if waiting:
+                self.lease(waiting[chance % len(waiting)], 20_000)
         return self.held.pop(chance % len(self.held)) if self.held else None
 
-    @rule(chance=chances)
-    def settle(self, chance: int) -> None:
+    @rule(chance=chances, safely=st.booleans())
+    def settle(self, chance: int, safely: bool = False) -> None:
         if (held := self.pick(chance)) is None:
             return
         for entry in held.entries:
             self.maybe(("alive", entry))
             self.maybe(("gone", entry))
-        self.ask("settle", held.number)
+        if self.ask("settle", held.number) is not CRASHED:
+            self.done["settle"] += 1
+            if safely:
+                self.be_safe()
+
+    def be_safe(self) -> None:
+        """Wait until what was asked for cannot be undone by a crash."""
 
     @rule(chance=chances)
     def release(self, chance: int) -> None:
         if (held := self.pick(chance)) is None:
             return
         self.put_back(held.entries)
-        self.ask("release", held.number)
+        if self.ask("release", held.number) is not CRASHED:
+            self.done["release"] += 1
 
     def put_back(self, entries: list[Entry]) -> None:
         waiting = self.waiting[entries[0].signal]
@@ -257,8 +277,13 @@ class QueueMachine(RuleBasedStateMachine):
         waiting.sort(key=self.place_of)
 
     def place_of(self, entry: Entry) -> int:
-        """Where it is in the line; a number that nobody was told yet is above those that were."""
-        return self.sequences.get(entry.number, 1 << 63)
+        """Where it is in the line."""
+        return self.places[entry.number]
+
+    def join(self, entry: Entry) -> None:
+        """Let it stand at the end of its line."""
+        self.waiting[entry.signal].append(entry)
+        self.places[entry.number] = next(self.numbering)
 
     @rule(chance=chances, cut=st.booleans())
     def bury(self, chance: int, cut: bool) -> None:
@@ -271,7 +296,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.maybe(("dead", letter))
             self.dead[self.sequences[entry.number]] = letter
         self.dead = dict(sorted(self.dead.items()))
-        self.ask("bury", held.number, replace(held.entries[0], cut=True).request if cut else None)
+        if self.ask("bury", held.number, replace(held.entries[0], cut=True).request if cut else None) is not CRASHED:
+            self.done["bury"] += 1
 
     @rule(chance=chances)
     def divide(self, chance: int) -> None:
@@ -303,7 +329,7 @@ class QueueMachine(RuleBasedStateMachine):
             del self.dead[sequence]
             del self.sequences[letter.number]
             self.unsure.pop(letter.number, None)
-            self.waiting[letter.signal].append(letter)
+            self.join(letter)
 
     def select(self, signal: Signal | None, some: int) -> tuple[Selection, dict[int, Entry]]:
         """All dead letters, those of a signal, or some of them."""
@@ -454,6 +480,9 @@ class DiskMachine(QueueMachine):
             entries = sum(1 for signal in Signal for _ in self.entries_of(signal))
             assert figures.used_bytes == pages_in(self.directory) * PAGE + entries * ENTRY_BYTES
 
+    def be_safe(self) -> None:
+        self.wait_until_all_is_safe()
+
     def bytes_add_up(self, figures: Figures) -> None:
         # A page that is not full yet is counted in whole, and not in advance.
         assert figures.used_bytes <= 1.04 * figures.capacity_bytes + 2 * TREES * PAGE
@@ -501,7 +530,7 @@ class DiskMachine(QueueMachine):
             if record.place == "dead":
                 self.dead[record.sequence] = entry
             else:
-                self.waiting[entry.signal].append(entry)
+                self.join(entry)
             known = self.sequences.setdefault(number, record.sequence)
             if known != record.sequence:  # it was replayed, and whoever asked for it was not told
                 assert len(states[number]) > 1
@@ -568,6 +597,7 @@ def test_whatever_is_done_to_a_queue_it_holds_what_a_list_would(
     processes: QueueProcesses, machine: type[QueueMachine]
 ) -> None:
     machine.processes = processes
+    machine.done = Counter()
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -578,6 +608,24 @@ def test_whatever_is_done_to_a_queue_it_holds_what_a_list_would(
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert sum(machine.done.values()) >= EXAMPLES // 2, machine.done
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("signal", Signal)
+def test_what_was_settled_does_not_come_back_once_that_is_safe(processes: QueueProcesses, signal: Signal) -> None:
+    DiskMachine.processes = processes
+    DiskMachine.done = Counter()
+    machine = DiskMachine()
+    machine.open()
+    machine.append([(signal, 100), (signal, 5000), (signal, 100)])
+    machine.lease(signal, 3000)
+    machine.settle(0, safely=True)
+    assert [entry.size for entry in machine.waiting[signal]] == [5000, 100]
+    machine.process.kill()
+    machine.recover()
+    assert [entry.size for entry in machine.waiting[signal]] == [5000, 100]
+    machine.teardown()
 
 
 def live(machine: DiskMachine) -> None:
@@ -601,6 +649,7 @@ def live(machine: DiskMachine) -> None:
 @pytest.mark.needs("gcc")
 def test_an_end_at_any_call_of_a_life_from_the_first_one_on_leaves_what_it_may(processes: QueueProcesses) -> None:
     DiskMachine.processes = processes
+    DiskMachine.done = Counter()
     for calls in count(1, 1 if THOROUGH else 2):
         machine = DiskMachine()
         machine.storage = machine.choose(30_000, 256 * KIB)
