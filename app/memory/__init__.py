@@ -2,8 +2,8 @@
 
 from app.memory.cgroup import Cgroup, find_cgroup
 from app.memory.coming import Coming
-from app.memory.copies import JSON_COPIES
-from app.memory.headroom import COPIES, Headroom, Promise, Rank, at_hand, reserve
+from app.memory.copies import COPIES, JSON_COPIES
+from app.memory.headroom import Headroom, Promise, Rank, at_hand, reserve
 from app.memory.malloc import map_large_blocks
 
 __all__ = [

@@ -17,9 +17,6 @@ __all__ = ["Coming"]
 _SLOW_SECONDS: Final = 0.5
 """A message of 16 MiB takes so long at 270 Mbit/s; where there is room for all, nobody is told to hurry."""
 
-_SLOW_UNPROVEN_SECONDS: Final = 0.1
-"""For those of whom nothing has come before: a message of usual size comes with its call."""
-
 
 class Coming:
     """The waits under way."""
@@ -27,13 +24,11 @@ class Coming:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._waits: dict[asyncio.Timeout, float] = {}
-        """Those under way, and when each may be told to hurry."""
+        """Those under way, the oldest first, and when each may be told to hurry."""
 
     @asynccontextmanager
-    async def wait(self, seconds: float | None = None, *, proven: bool = True) -> AsyncIterator[None]:
+    async def wait(self, seconds: float | None = None) -> AsyncIterator[None]:
         """Within it something is waited for, for which room is held; at most for `seconds`.
-
-        It may take longer before it has to hurry where its client is `proven` to send what it has begun.
 
         Raises:
             Retryable: it did not come in time, or took a while when others needed the room.
@@ -41,7 +36,7 @@ class Coming:
         timeout = asyncio.timeout(seconds)
         try:
             async with timeout:
-                self._waits[timeout] = self._monotonic() + (_SLOW_SECONDS if proven else _SLOW_UNPROVEN_SECONDS)
+                self._waits[timeout] = self._monotonic() + _SLOW_SECONDS
                 try:
                     yield
                 finally:
@@ -49,13 +44,11 @@ class Coming:
         except TimeoutError:
             if not timeout.expired():
                 raise
-            raise Retryable(
-                "the request came too slowly, and others needed the memory that was kept for it", reason="slow"
-            ) from None
+            raise Retryable("the request came too slowly for memory to be kept for it", reason="slow") from None
 
     def hurry(self) -> None:
-        """End the wait that should have been over for longest."""
-        timeout = min(self._waits, key=self._waits.__getitem__, default=None)
+        """End the wait that has lasted longest, if it has lasted a while."""
+        timeout = next(iter(self._waits), None)
         if timeout is not None and self._waits[timeout] <= self._monotonic():
             del self._waits[timeout]
             timeout.reschedule(0)

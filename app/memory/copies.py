@@ -1,15 +1,16 @@
-"""How much memory requests in JSON take, which are held in more forms than the one that they came in."""
+"""How often a request's body is in memory at once."""
 
 from typing import Final
 
-from app.memory.headroom import COPIES
+__all__ = ["COPIES", "JSON_COPIES"]
 
-__all__ = ["JSON_COPIES"]
+COPIES: Final = 3
+"""At most: as it came, as the queue's record, and in the pages of its commit."""
 
 _WIDEST: Final = 4  # bytes of a text's character where one of them is beyond the Basic Multilingual Plane
 
 JSON_COPIES: Final = 1 + _WIDEST + COPIES
-"""How often a body in JSON is in memory at once, at most: as it came, as text, and what it comes to, in protobuf.
+"""The same in JSON: as it came, as text, and what it comes to, in protobuf.
 
 The latter is taken to be no larger than the body, which holds but for arrays of numbers: "1," may become eight bytes.
 """

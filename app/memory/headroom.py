@@ -3,8 +3,8 @@
 A request promises what it may take before it is taken, and lets go of it when it is answered:
 
 - Nothing is promised that would bring usage and all promises above the ceiling.
-- Who finds no room waits in line for a moment, and is refused then. Those who hold something already and need more go
-  first, or nobody would get on; then come those who have shown that they send (`Rank`); else first come, first served.
+- Who finds no room waits in line for a moment, first come first served, and is refused then. Those who hold something
+  already and need more go first, or nobody would get on; who was too slow before goes last, but for one in a while.
 - What a request let go of that was taken counts until usage was read again: some of it may have become the queue's.
   What was not needed, or refused, is free at once.
 - What of its promise a request is known to have taken is not counted twice, once usage was read with it.
@@ -23,14 +23,12 @@ from typing import Final
 from app.core.errors import Retryable
 from app.memory.cgroup import Cgroup
 from app.memory.coming import Coming
+from app.memory.copies import COPIES
 from app.memory.malloc import give_back
 
-__all__ = ["COPIES", "Headroom", "Promise", "Rank"]
+__all__ = ["Headroom", "Promise", "Rank"]
 
 _log = logging.getLogger(__name__)
-
-COPIES: Final = 3
-"""How often a body is in memory at once, at most: as it came, as the queue's record, and in the pages of its commit."""
 
 _WINDOW_BYTES: Final = 1 << 16
 """What comes of a body before it is read, at most."""
@@ -41,8 +39,11 @@ _SMALL_BYTES: Final = 4 << 20
 
 _RESERVE = 32 << 20
 _PATIENCE_SECONDS = 1.0
-_PLACES: Final = 20
-"""For each of the last ranks a third of the places in line that `_SMALL_BYTES` is good for."""
+_LATE_PLACES: Final = 32
+"""For those who were late, half of the places in line that `_SMALL_BYTES` is good for."""
+
+_TURNS: Final = 8
+"""Of those who wait and were late, one goes after so many others: a client may be slow for want of a better network."""
 
 _READ_SECONDS = 0.02
 _TRIM_SECONDS = 1.0
@@ -54,10 +55,8 @@ class Rank(IntEnum):
 
     HOLDER = 0
     """It holds something already."""
-    PROVEN = 1
-    """What came on its connection before came as a whole."""
-    NEWCOMER = 2
-    LATE = 3
+    USUAL = 1
+    LATE = 2
     """What came on its connection before came too slowly."""
 
 
@@ -90,6 +89,8 @@ class Headroom:
         self._let_go = 0
         self._lines = {rank: asyncio.Lock() for rank in Rank}
         self._waiting = dict.fromkeys(Rank, 0)
+        self._passed = 0
+        """How many went while someone waited who was late."""
         self._given = asyncio.Event()
         self._refused_at = float("-inf")
         self._blind = False
@@ -127,14 +128,14 @@ class Headroom:
         """Promise `size` bytes, after waiting in line for them for a moment.
 
         Raises:
-            Retryable: they did not fit in time, or too many wait of whom nothing good is known.
+            Retryable: they did not fit in time, or too many wait who were late.
         """
-        if rank >= Rank.NEWCOMER and self._waiting[rank] >= _PLACES:
+        if rank is Rank.LATE and self._waiting[rank] >= _LATE_PLACES:
             raise self.refusal(size)
         self._waiting[rank] += 1
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS), self._lines[rank]:
-                while self._lines_before(rank) or not self.take(size):
+                while self._others_first(rank) or not self.take(size):
                     self._given.clear()
                     with suppress(TimeoutError):  # usage falls without anybody's telling
                         async with asyncio.timeout(_READ_SECONDS):
@@ -143,18 +144,30 @@ class Headroom:
             raise self.refusal(size) from None
         finally:
             self._waiting[rank] -= 1
+        self.went(rank)
+
+    def went(self, rank: Rank) -> None:
+        """One of `rank` was promised what it asked for."""
+        if rank is Rank.LATE:
+            self._passed = 0
+        elif self._waiting[Rank.LATE]:
+            self._passed += 1
 
     @property
     def line(self) -> bool:
         """Whether someone waits in line."""
-        return self.goes_before(Rank.LATE)
+        return any(self._waiting.values())
 
     def goes_before(self, rank: Rank) -> bool:
         """Whether someone waits in line who goes before one of `rank` that comes now."""
-        return self._lines[rank].locked() or self._lines_before(rank)
+        return self._waiting[rank] > 0 or self._others_first(rank)
 
-    def _lines_before(self, rank: Rank) -> bool:
-        return any(line.locked() for other, line in self._lines.items() if other < rank)
+    def _others_first(self, rank: Rank) -> bool:
+        """Whether it is not the turn of the line of `rank`."""
+        if rank is Rank.HOLDER:
+            return False
+        turn, other = (Rank.LATE, Rank.USUAL) if self._passed >= _TURNS else (Rank.USUAL, Rank.LATE)
+        return self._waiting[Rank.HOLDER] > 0 or (rank is other and self._waiting[turn] > 0)
 
     def give(self, size: int, *, used: bool) -> None:
         """`size` bytes are not promised any more; they may have been `used`, or else never were."""
@@ -227,11 +240,14 @@ class Promise:
         if not self.resize(size):
             raise self._headroom.refusal(size)
 
-    def at_once(self, size: int, rank: Rank = Rank.NEWCOMER) -> bool:
+    def at_once(self, size: int, rank: Rank = Rank.USUAL) -> bool:
         """As `resize`, but past others who wait and go before it only where it is not much."""
-        return (size <= _SMALL_REQUEST or not self._headroom.goes_before(rank)) and self.resize(size)
+        if (size > _SMALL_REQUEST and self._headroom.goes_before(rank)) or not self.resize(size):
+            return False
+        self._headroom.went(rank)
+        return True
 
-    async def in_turn(self, size: int, rank: Rank = Rank.NEWCOMER) -> None:
+    async def in_turn(self, size: int, rank: Rank = Rank.USUAL) -> None:
         """Be promised `size` bytes, at once or after waiting in line for a moment.
 
         Raises:

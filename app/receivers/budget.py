@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from app.core.errors import Retryable
-from app.memory import COPIES, Coming, Headroom, Promise, Rank
+from app.memory import COPIES, Coming, Headroom, Promise
 
 __all__ = ["Budget", "Lease"]
 
@@ -24,16 +24,15 @@ class Budget:
 class Lease:
     """What one request holds of a budget, and is promised of the headroom, until it is left.
 
-    `copies` is how often its body may be in memory at once. It goes before newcomers where its connection is `proven`.
+    `copies` is how often its body may be in memory at once.
     """
 
-    __slots__ = ("_budget", "_copies", "_outcome", "_promise", "_rank", "_size")
+    __slots__ = ("_budget", "_copies", "_outcome", "_promise", "_size")
 
-    def __init__(self, budget: Budget, copies: int = COPIES, *, proven: bool = False) -> None:
+    def __init__(self, budget: Budget, copies: int = COPIES) -> None:
         self._budget = budget
         self._copies = copies
         self._promise = None if budget.headroom is None else Promise(budget.headroom)
-        self._rank = Rank.PROVEN if proven else Rank.NEWCOMER
         self._size = 0
         self._outcome = 0
 
@@ -54,7 +53,7 @@ class Lease:
         """
         self._check(size)
         if self._promise is not None and self._copies * size > self._promise.size:
-            await self._promise.in_turn(self._copies * size, self._rank)
+            await self._promise.in_turn(self._copies * size)
 
     def wait(self) -> AbstractAsyncContextManager[None]:
         """Within it the rest of a body is waited for.

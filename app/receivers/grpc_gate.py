@@ -6,8 +6,7 @@ of a message that nobody has asked for no more comes than HTTP/2's window, which
 - A message is read only after its call was promised room for the largest, and settles for what has come.
 - One connection has half of the room at most for messages that have not come; its other calls wait for their turn.
   With each message that comes too slowly its share gets smaller, down to one.
-- Who finds no room waits in line for a moment: behind connections on which a message has come before, and before those
-  on which one came too slowly.
+- Who finds no room waits in line for a moment, before connections on which the last message came too slowly.
 - A message that does not come is waited for as long as a body over HTTP, and less where others need the room.
 """
 
@@ -63,7 +62,7 @@ class Gate:
         try:
             await promise.in_turn(self._room, share.rank)
             try:
-                async with self.headroom.coming.wait(self._seconds, proven=share.rank is Rank.PROVEN):
+                async with self.headroom.coming.wait(self._seconds):
                     body = await context.read()  # an iterator would hold on to it
             except Retryable:
                 slow = True
@@ -72,7 +71,7 @@ class Gate:
             share.leave(slow=slow)
         if not isinstance(body, bytes):
             return None
-        share.rank = Rank.PROVEN
+        share.rank = Rank.USUAL
         promise.fill(len(body))
         await promise.in_turn(COPIES * len(body))
         return body
@@ -95,7 +94,7 @@ class _Share(asyncio.Semaphore):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self._size = size
-        self.rank = Rank.NEWCOMER
+        self.rank = Rank.USUAL
 
     def leave(self, *, slow: bool) -> None:
         """Let the next one come, unless this one was `slow` and there are others."""

@@ -14,15 +14,13 @@ import grpc.aio
 from app.core.errors import InvalidData, OtlpError
 from app.memory import Headroom, Promise
 
-__all__ = ["METADATA_BYTES", "MetadataBound", "too_much"]
+__all__ = ["METADATA_BYTES", "MetadataBound", "size_of", "too_much"]
 
 METADATA_BYTES: Final = 1 << 14
 """As much as gRPC's servers take unless they are told otherwise; of one frame it refuses more by itself."""
 
 _CALL_BYTES: Final = 6 << 10
 """What a call takes without its metadata and its message."""
-
-Metadata = Iterable[tuple[str, str | bytes]]
 
 if TYPE_CHECKING:
     Method = grpc.RpcMethodHandler[bytes, bytes]  # generic to the type checker alone
@@ -36,11 +34,10 @@ class MetadataBound(grpc.GenericRpcHandler):
         self._headroom = headroom
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
-        metadata = handler_call_details.invocation_metadata
-        refusal: OtlpError | None = too_much(metadata)
-        if refusal is None and self._headroom is not None:
-            size = size_of(metadata) + _CALL_BYTES
-            refusal = None if self._promised(size, self._headroom) else self._headroom.refusal(size)
+        size = size_of(handler_call_details.invocation_metadata)
+        refusal: OtlpError | None = too_much(size)
+        if refusal is None and self._headroom is not None and not self._promised(size + _CALL_BYTES, self._headroom):
+            refusal = self._headroom.refusal(size + _CALL_BYTES)
         return None if refusal is None else self._refuse(handler_call_details.method or "", refusal)
 
     def _promised(self, size: int, headroom: Headroom) -> bool:
@@ -53,15 +50,14 @@ class MetadataBound(grpc.GenericRpcHandler):
         return True
 
 
-def too_much(metadata: Metadata) -> InvalidData | None:
-    """What is to be said of metadata that is above the bound; None of what is not."""
-    size = size_of(metadata)
+def too_much(size: int) -> InvalidData | None:
+    """What is to be said of metadata of `size` bytes that is above the bound; None of what is not."""
     if size <= METADATA_BYTES:
         return None
     return InvalidData(f"the call's metadata has {size} bytes, above the bound of {METADATA_BYTES}")
 
 
-def size_of(metadata: Metadata) -> int:
+def size_of(metadata: Iterable[tuple[str, str | bytes]]) -> int:
     """How many bytes its names and values have."""
     size = 0
     for name, value in metadata:

@@ -25,7 +25,7 @@ from app.receivers.budget import Budget, Lease
 from app.receivers.cors import Cors
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
 from app.receivers.handler import Handler
-from app.receivers.http_bounds import BUSY, PROVEN
+from app.receivers.http_bounds import BUSY
 from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import forecast
@@ -143,7 +143,7 @@ class OtlpApp:
                 return _not_allowed(scope["method"], signal)
             self._check_open(scope)
             holder = self._handler.admit(head.authorization.decode("latin-1"), head.api_key.decode("latin-1"))
-            return await self._take(signal, head, receive, holder, proven=PROVEN in scope["state"])
+            return await self._take(signal, head, receive, holder)
         except _Gone:
             raise
         except TimeoutError as error:
@@ -160,9 +160,7 @@ class OtlpApp:
         if busy := scope["state"].get(BUSY):
             raise Retryable(busy, reason="connections")
 
-    async def _take(
-        self, signal: Signal, head: _Head, receive: Receive, holder: Holder | None, *, proven: bool
-    ) -> Answer:
+    async def _take(self, signal: Signal, head: _Head, receive: Receive, holder: Holder | None) -> Answer:
         encoding = head.encoding
         if encoding is None:
             raise UnsupportedEncoding(
@@ -170,7 +168,7 @@ class OtlpApp:
                 "send application/x-protobuf or application/json"
             )
         limit, key, copies = self._bounds[encoding]
-        with Lease(self._budget, copies, proven=proven) as lease:
+        with Lease(self._budget, copies) as lease:
             body = await _read(receive, head.length, limit, key, lease)
             size, began = len(body), self._monotonic()
             try:

@@ -6,13 +6,10 @@ from typing import Final
 
 from uvicorn.server import ServerState
 
-__all__ = ["BUSY", "PROVEN", "Bounds", "State"]
+__all__ = ["BUSY", "Bounds", "State"]
 
 BUSY: Final = "otlp.busy"
 """The key in a scope's state under which a connection says why the application is to refuse, for now."""
-
-PROVEN: Final = "otlp.proven"
-"""The key that is there when another request of its connection was answered before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendCallable,
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.core.errors import InvalidData
-from app.receivers.http_bounds import BUSY, PROVEN, State
+from app.receivers.http_bounds import BUSY, State
 from app.receivers.http_transport import GentleTransport
 
 __all__ = ["Connection"]
@@ -73,7 +73,6 @@ class Connection(HttpToolsProtocol):
         self._phase = _Phase.FRESH
         self._moved = False
         self._deaf = False
-        self._proven = False
         self._read_until = inf
         self._unparsed = self._framing = 0
         self._failed: RequestResponseCycle | None = None
@@ -222,7 +221,8 @@ class Connection(HttpToolsProtocol):
             self._check_head(given)
         if len(self.pipeline) >= _PIPELINE:
             raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once on one connection")
-        self._tell_application()
+        if self._busy:
+            self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError) as error:
@@ -255,13 +255,6 @@ class Connection(HttpToolsProtocol):
             raise _Refusal(HTTPStatus.BAD_REQUEST, "the request's Transfer-Encoding does not end with its only chunked")
         if others:
             raise _Refusal(HTTPStatus.NOT_IMPLEMENTED, "the request's Transfer-Encoding is not chunked alone")
-
-    def _tell_application(self) -> None:
-        """What it has to know of the connection."""
-        if self._proven:
-            self.scope["state"][PROVEN] = True
-        if self._busy:
-            self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
 
     def on_body(self, body: bytes) -> None:
         self._framing -= len(body) * (1 + _FRAMING)
@@ -303,7 +296,6 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         # In place of uvicorn's, for it starts a timer with each answer.
         self.server_state.total_requests += 1
-        self._proven = not self._deaf
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

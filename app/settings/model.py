@@ -145,7 +145,7 @@ class ServerSettings(_Section):
     grpc_port: Port = Field(4317, description="OTLP/gRPC; 0 is any free port.")
     grpc_engine: Literal["grpcio", "native"] = Field(
         "grpcio",
-        description="What speaks gRPC; `native` costs a fifth, without TLS and some bounds: for trusted clients.",
+        description="What speaks gRPC; `native` costs half or less, without TLS and some bounds; for trusted clients.",
     )
     max_request_size: PositiveSize = Field(16 * _MiB, description="The largest request, compressed and inflated.")
     max_json_size: PositiveSize = Field(4 * _MiB, description="The largest JSON request, compressed and inflated.")

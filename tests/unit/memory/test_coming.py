@@ -19,8 +19,8 @@ def coming(clock: FakeClock) -> Coming:
     return Coming(clock.monotonic)
 
 
-async def wait(coming: Coming, what: asyncio.Event, seconds: float | None = None, *, proven: bool = True) -> None:
-    async with coming.wait(seconds, proven=proven):
+async def wait(coming: Coming, what: asyncio.Event, seconds: float | None = None) -> None:
+    async with coming.wait(seconds):
         await what.wait()
 
 
@@ -54,22 +54,6 @@ async def test_the_one_who_has_waited_longest_is_hurried_first_and_told_to_come_
     with pytest.raises(Retryable):
         await second
     coming.hurry()  # nobody is left
-
-
-async def test_who_is_not_proven_has_to_hurry_sooner(coming: Coming, clock: FakeClock) -> None:
-    what = asyncio.Event()
-    proven = asyncio.create_task(wait(coming, what))
-    await turns()
-    unproven = asyncio.create_task(wait(coming, what, proven=False))
-    await turns()
-    await clock.advance(0.2)
-    coming.hurry()
-    with pytest.raises(Retryable):
-        await unproven
-    coming.hurry()
-    await turns()
-    what.set()
-    await proven
 
 
 async def test_who_has_what_it_waited_for_is_not_hurried(coming: Coming, clock: FakeClock) -> None:

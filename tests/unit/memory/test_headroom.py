@@ -268,9 +268,8 @@ async def test_who_takes_long_to_come_gives_way_to_who_finds_no_room(headroom: H
         await coming
 
 
-async def test_who_has_shown_that_it_sends_goes_before_newcomers_and_those_before_who_was_late(
-    headroom: Headroom,
-) -> None:
+async def order_of(headroom: Headroom, ranks: list[Rank]) -> list[Rank]:
+    """In which order those go who came one after another and wait until there is room for one at a time."""
     first = Promise(headroom)
     first.demand(224 * MIB)
     order: list[Rank] = []
@@ -281,23 +280,30 @@ async def test_who_has_shown_that_it_sends_goes_before_newcomers_and_those_befor
         order.append(rank)
         promise.let_go(used=False)
 
-    ranks = [Rank.LATE, Rank.NEWCOMER, Rank.PROVEN]
     standing = []
     for rank in ranks:
         standing.append(asyncio.create_task(stand(rank)))
         await turns()
     first.let_go(used=False)
     await asyncio.gather(*standing)
-    assert order == [Rank.PROVEN, Rank.NEWCOMER, Rank.LATE]
+    return order
 
 
-async def test_of_newcomers_only_some_wait(headroom: Headroom) -> None:
+async def test_who_was_late_goes_last(headroom: Headroom) -> None:
+    assert await order_of(headroom, [Rank.LATE, Rank.USUAL, Rank.USUAL]) == [Rank.USUAL, Rank.USUAL, Rank.LATE]
+
+
+async def test_who_was_late_goes_once_in_a_while_however_many_others_come(headroom: Headroom) -> None:
+    order = await order_of(headroom, [Rank.LATE, Rank.LATE, *[Rank.USUAL] * 12])
+    assert order == [*[Rank.USUAL] * 8, Rank.LATE, *[Rank.USUAL] * 4, Rank.LATE]
+
+
+async def test_of_those_who_were_late_only_some_wait(headroom: Headroom) -> None:
     first = Promise(headroom)
     first.demand(224 * MIB)
-    promises = [Promise(headroom) for _ in range(21)]
-    waiting = [asyncio.create_task(promise.in_turn(200 * MIB)) for promise in promises]
+    waiting = [asyncio.create_task(Promise(headroom).in_turn(200 * MIB, Rank.LATE)) for _ in range(33)]
     await turns()
-    assert [task.done() for task in waiting] == [False] * 20 + [True]
+    assert [task.done() for task in waiting] == [False] * 32 + [True]
     assert isinstance(waiting[-1].exception(), Retryable)
     for task in waiting[:-1]:
         task.cancel()

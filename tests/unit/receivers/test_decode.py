@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -7,7 +5,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, ScopeMetrics
 
 from app.core.errors import InvalidData
 from app.core.request import Signal
-from app.receivers.decode import SMALL, count_small, read_protobuf
+from app.receivers.decode import SMALL, count_small, counting, read_protobuf
 from tests.support.cost import cost_of
 from tests.support.payload import one_item, spans
 
@@ -77,20 +75,9 @@ async def test_a_small_request_is_counted_without_a_pause() -> None:
     assert end.value.value == 512
 
 
-async def test_a_large_request_leaves_the_loop_its_turns() -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    counter = asyncio.create_task(count_turns())
+def test_a_large_request_leaves_the_loop_its_turns() -> None:
     body = spans(500_000, name="")
-    assert await read_protobuf(Signal.TRACES, body) == 500_000
-    counter.cancel()
-    assert turns > 10
+    assert len(list(counting(Signal.TRACES, body))) > 50
     cost = cost_of(read_protobuf, Signal.TRACES, body)
     assert cost.result == 500_000
     assert cost.longest_turn < 0.1
