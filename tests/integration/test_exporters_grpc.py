@@ -352,7 +352,7 @@ class TestTime:
         self, backend: Backend, metrics: Metrics
     ) -> None:
         backend.script(Hang())
-        async with make_exporter(settings_for(backend.grpc_endpoint, timeout=0.2), metrics, "1") as exporter:
+        async with make_exporter(settings_for(backend.grpc_endpoint, timeout=1), metrics, "1") as exporter:
             assert isinstance(await refusal(exporter), Retryable)
             await backend.received(lambda backend: len(backend.abandoned) == 1)
         assert count(metrics, "DEADLINE_EXCEEDED") == 1

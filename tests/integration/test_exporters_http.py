@@ -485,7 +485,7 @@ class TestCancelling:
 
     async def test_when_the_time_is_up_counts_as_a_timeout(self, backend: Backend, metrics: Metrics) -> None:
         backend.script(Hang())
-        settings = ExporterSettings(endpoint=backend.http_endpoint, timeout=0.2)
+        settings = ExporterSettings(endpoint=backend.http_endpoint, timeout=1)
         async with make_exporter(settings, metrics, "1") as exporter:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(settings.timeout):

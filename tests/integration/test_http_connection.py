@@ -23,7 +23,7 @@ from tests.support.raw_http import RawClient, post
 from tests.support.sink import Sink
 
 GET = b"GET /else HTTP/1.1\r\nhost: test\r\n\r\n"
-SHORT = 0.2
+SHORT = 0.5
 
 Serve = Callable[..., AbstractAsyncContextManager[HttpServer]]
 
@@ -96,7 +96,7 @@ class TestHead:
 
             task = asyncio.create_task(trickle())
             assert await client.rest() == b""
-            assert SHORT * 2 < asyncio.get_running_loop().time() - began < 5
+            assert asyncio.get_running_loop().time() - began > SHORT * 2
             task.cancel()
 
     async def test_a_connection_on_which_nothing_is_said_is_closed_without_a_word(self, serve: Serve) -> None:
