@@ -39,11 +39,12 @@ async def test_none_is_the_very_same_body() -> None:
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])
 async def test_a_large_body_is_compressed_in_a_thread_that_goes_when_closed(name: Literal["gzip", "zstd"]) -> None:
+    others = compress_threads()  # those of a compressor that was closed may still be on their way out
     compressor = Compressor(name)
     await compressor.compress(b"a" * INLINE_BYTES)
-    assert not compress_threads()
+    assert compress_threads() <= others
     await compressor.compress(b"a" * (INLINE_BYTES + 1))
-    threads = compress_threads()
+    threads = compress_threads() - others
     assert threads
     compressor.close()
     for thread in threads:
@@ -51,5 +52,5 @@ async def test_a_large_body_is_compressed_in_a_thread_that_goes_when_closed(name
         assert not thread.is_alive()
 
 
-def compress_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("compress")]
+def compress_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("compress")}
