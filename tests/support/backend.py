@@ -28,6 +28,7 @@ from tests.support.backend_http import HttpSide
 from tests.support.certificates import Certificates
 from tests.support.exchange import Answer, Delay, Hang, Partial, Received, Success, Unheard
 from tests.support.items import Item, items_of
+from tests.support.patience import PATIENCE
 
 __all__ = ["Backend"]
 
@@ -126,7 +127,7 @@ class Backend:
     def log_records(self) -> list[Item]:
         return self.items(Signal.LOGS)
 
-    async def received(self, condition: Callable[[Self], bool], *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
+    async def received(self, condition: Callable[[Self], bool], *, timeout: float = PATIENCE) -> None:  # noqa: ASYNC109 - a bound
         """Wait until `condition` of this backend holds; it is looked at whenever something happens to it."""
         async with asyncio.timeout(timeout), self._changed:
             await self._changed.wait_for(lambda: condition(self))
