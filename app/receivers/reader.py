@@ -162,11 +162,10 @@ class Reader:
             if pos >= tried:
                 number, tried = self._many(run, item, pos, depth, index)
                 if number:
-                    if tried > run.pause:
-                        run.rest(tried)
-                        yield
-                    more, pos = self._next(tried, "]")
+                    run.rest(tried)
+                    yield
                     index += number
+                    more, pos = self._next(tried, "]")
                     continue
             try:
                 found = self._fit(pos)
@@ -226,14 +225,13 @@ class Reader:
             if values:
                 item.extend(run.message, values, index)
             return len(values), end
-        if item.read_items is not None:
-            objects = self._objects(pos)
-            found = item.read_items(objects, depth) if objects else None
-            if found is not None:
-                part, number, size = found
-                run.add(part, pos, pos + size)
-                return number, pos + size
-        return 0, pos + self._shortcut
+        objects = self._objects(pos)
+        found = item.read_items(objects, depth) if item.read_items is not None and objects else None
+        if found is None:
+            return 0, pos + self._shortcut
+        part, number, size = found
+        run.add(part, pos, pos + size)
+        return number, pos + size
 
     def _numbers(self, pos: int) -> tuple[list[Any], int]:
         """Parse many numbers at once, none where there are few; returns also where that was tried up to."""

@@ -451,6 +451,8 @@ def test_half_of_a_surrogate_pair_is_no_text(way: dict[str, int]) -> None:
     assert span_refused({"name": "\ud834"}, way) == "name: '\\ud834' has half of a surrogate pair"
     keys = {"resourceSpans": [{"resource": {"entityRefs": [{"idKeys": ["a", "\ud834"]}]}}]}
     assert "resourceSpans[0].resource.entityRefs[0].idKeys" in refused(keys, way)
+    keys["resourceSpans"][0]["resource"]["entityRefs"][0]["idKeys"].insert(1, "a" * 200)
+    assert "idKeys[2]: '\\ud834' has half of a surrogate pair" in refused(keys, way)
 
 
 @pytest.mark.parametrize("value", [5, "x", True, {}, {"a": 1}, {"attributes": []}, {"a": ["x" * 99]}])
@@ -482,6 +484,13 @@ def test_items_of_arrays_of_numbers_are_in_their_range(way: dict[str, int]) -> N
     point: Any = {"histogram": {"dataPoints": [{"bucketCounts": [1] * 50 + [1 << 64, 1]}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
     assert ".bucketCounts[50]: 18446744073709551616 is out of the field's range" in refused(body, way, Signal.METRICS)
+
+
+@pytest.mark.parametrize("wrong", [b"01", b"1e", b"--1", b"1 1", b'"1'])
+def test_what_is_no_number_among_many_is_no_json(wrong: bytes, way: dict[str, int]) -> None:
+    point = b'{"histogram":{"dataPoints":[{"bucketCounts":[%b]}]}}' % b",".join([b"1"] * 50 + [wrong] + [b"1"] * 50)
+    body = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[%b]}]}]}' % point
+    assert "the body is not JSON near character" in refused(body, way, Signal.METRICS)
 
 
 def test_members_of_a_choice_exclude_each_other(way: dict[str, int]) -> None:
