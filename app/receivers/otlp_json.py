@@ -62,9 +62,11 @@ def serializing(
     yield
     kind = request_type(signal)
     plan = plan_for(kind.DESCRIPTOR)
-    serialized = plan.shortcut.read(text) if len(text) <= shortcut else None
-    if serialized is not None:
-        return serialized
+    if len(text) <= shortcut:
+        serialized = plan.shortcut.read(text)
+        if serialized is not None:
+            return serialized
+        shortcut = 0  # what is in doubt would mostly be so again
     try:
         return (yield from Reader(text, piece, shortcut, partial(hold, size)).read(plan))
     except Unfit as unfit:
