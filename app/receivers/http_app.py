@@ -30,12 +30,15 @@ from app.receivers.http_bounds import BUSY, WHOLE
 from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import forecast
+from app.receivers.turns import Turnstile
 from app.settings import CorsSettings
 
 __all__ = ["Limits", "OtlpApp"]
 
 _SIGNALS: Final = {signal.path: signal for signal in Signal}
 _INSTANCES: Final = HEADER.encode()
+_EACH_TURN: Final = 2
+"""How many requests begin in a turn of the loop: gRPC takes one call in it, and would otherwise starve beside HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class OtlpApp:
         self._meter = meter
         self._rest = rest
         self._cors = cors or Cors(CorsSettings())
+        self._turnstile = Turnstile(_EACH_TURN)
         self._monotonic = monotonic
 
     @property
@@ -144,6 +148,7 @@ class OtlpApp:
                 return _not_allowed(scope["method"], signal)
             self._check_open(scope)
             holder = self._handler.admit(head.authorization.decode("latin-1"), head.api_key.decode("latin-1"))
+            await self._turnstile.turn()
             return await self._take(signal, head, receive, holder)
         except _Gone:
             raise

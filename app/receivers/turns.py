@@ -1,12 +1,13 @@
-"""Long work on the event loop, cut into steps, so that everything else keeps its turn."""
+"""Work on the event loop, cut into steps or let in little by little, so that everything else keeps its turn."""
 
 import asyncio
+from collections import deque
 from collections.abc import Generator
 from time import perf_counter
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["Steps", "at_once", "in_turns"]
+__all__ = ["Steps", "Turnstile", "at_once", "in_turns"]
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -47,3 +48,37 @@ async def in_turns(steps: Steps[T]) -> T:
                 await asyncio.sleep(0)  # inside the gate, or the next in line would run in the same turn
     finally:
         steps.close()
+
+
+class Turnstile:
+    """Lets so many through in `each` turn of the loop; the others wait for one of the next, first come first served."""
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._left = each
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._counting = False
+
+    async def turn(self) -> None:
+        """Return when it is the caller's turn: at once, where nobody waits and so many have not come yet."""
+        loop = asyncio.get_running_loop()
+        if not self._counting:
+            self._counting = True
+            loop.call_soon(self._next_turn, loop)
+        if self._left:
+            self._left -= 1
+            return
+        place: asyncio.Future[None] = loop.create_future()
+        self._line.append(place)
+        await place
+
+    def _next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._left = self._each
+        while self._line and self._left:
+            place = self._line.popleft()
+            if not place.done():  # who waited may have given up
+                place.set_result(None)
+                self._left -= 1
+        self._counting = self._left < self._each
+        if self._counting:
+            loop.call_soon(self._next_turn, loop)

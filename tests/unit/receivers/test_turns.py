@@ -1,9 +1,10 @@
 import asyncio
 import time
+from collections import Counter
 
 import pytest
 
-from app.receivers.turns import Steps, at_once, in_turns
+from app.receivers.turns import Steps, Turnstile, at_once, in_turns
 
 
 def burn(seconds: float) -> None:
@@ -90,3 +91,44 @@ async def test_cancelled_work_is_closed_and_the_gate_is_free_again() -> None:
         await task
     assert closed
     assert await in_turns(stepping(1, 0, [], [0])) == "done"
+
+
+async def test_so_many_are_let_through_in_each_turn_first_come_first_served() -> None:
+    turnstile, turn, through = Turnstile(2), [0], list[tuple[int, int]]()
+    counter = asyncio.create_task(count_turns(turn))
+    await asyncio.sleep(0)
+
+    async def go(number: int) -> None:
+        await turnstile.turn()
+        through.append((turn[0], number))
+
+    await asyncio.gather(*(go(number) for number in range(7)))
+    assert [number for _, number in through] == [*range(7)]
+    each = Counter(at for at, _ in through)
+    assert [*each.values()] == [2, 2, 2, 1]
+    counter.cancel()
+
+
+async def test_who_comes_when_nobody_waits_goes_through_at_once() -> None:
+    turnstile = Turnstile(1)
+    for _ in range(3):
+        coroutine = turnstile.turn()
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_who_gives_up_waiting_costs_nobody_a_turn() -> None:
+    turnstile, turn = Turnstile(1), [0]
+    counter = asyncio.create_task(count_turns(turn))
+    await turnstile.turn()
+    given_up = [asyncio.create_task(turnstile.turn()) for _ in range(5)]
+    last = asyncio.create_task(turnstile.turn())
+    await asyncio.sleep(0)
+    for task in given_up:
+        task.cancel()
+    began = turn[0]
+    await last
+    assert turn[0] - began <= 3, "its own, and the next two in which it is called and goes on"
+    counter.cancel()
