@@ -37,8 +37,6 @@ __all__ = ["Limits", "OtlpApp"]
 
 _SIGNALS: Final = {signal.path: signal for signal in Signal}
 _INSTANCES: Final = HEADER.encode()
-_EACH_TURN: Final = 2
-"""How many requests begin in a turn of the loop: gRPC takes one call in it, and would otherwise starve beside HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ class OtlpApp:
         self._meter = meter
         self._rest = rest
         self._cors = cors or Cors(CorsSettings())
-        self._turnstile = Turnstile(_EACH_TURN)
+        self._turnstile = Turnstile()  # or gRPC, which takes one call in a turn of the loop, would starve beside it
         self._monotonic = monotonic
 
     @property

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from time import perf_counter
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -14,6 +14,7 @@ Steps = Generator[None, None, T]
 """Work that yields where it may pause, a few milliseconds apart at most, and returns its result."""
 
 _TURN = 0.005
+_MANY = 64
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -51,20 +52,24 @@ async def in_turns(steps: Steps[T]) -> T:
 
 
 class Turnstile:
-    """Lets so many through in `each` turn of the loop; the others wait for one of the next, first come first served."""
+    """Lets so many through in a turn of the loop that it lasts some milliseconds; the others wait for one of the next.
 
-    def __init__(self, each: int) -> None:
-        self._each = each
-        self._left = each
+    First come, first served. How many go through is halved after a long turn and doubled after a short one, whatever
+    made it so: where turns are short nobody ever waits.
+    """
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
+        self._each = self._left = _MANY
         self._line: deque[asyncio.Future[None]] = deque()
         self._counting = False
 
     async def turn(self) -> None:
-        """Return when it is the caller's turn: at once, where nobody waits and so many have not come yet."""
+        """Return when it is the caller's turn: at once, where nobody waits and few have come yet."""
         loop = asyncio.get_running_loop()
         if not self._counting:
             self._counting = True
-            loop.call_soon(self._next_turn, loop)
+            loop.call_soon(self._next_turn, loop, self._clock())
         if self._left:
             self._left -= 1
             return
@@ -72,7 +77,9 @@ class Turnstile:
         self._line.append(place)
         await place
 
-    def _next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _next_turn(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
+        now = self._clock()
+        self._each = max(1, self._each // 2) if now - began > _TURN else min(_MANY, self._each * 2)
         self._left = self._each
         while self._line and self._left:
             place = self._line.popleft()
@@ -81,4 +88,4 @@ class Turnstile:
                 self._left -= 1
         self._counting = self._left < self._each
         if self._counting:
-            loop.call_soon(self._next_turn, loop)
+            loop.call_soon(self._next_turn, loop, now)
