@@ -1,5 +1,6 @@
 """What a scripted destination receives, and what it can answer."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -55,6 +56,8 @@ class Received:
     """Names in lower case; over gRPC the metadata."""
     peer: str
     """The other end of the connection."""
+    at: float = field(default_factory=time.monotonic)
+    """When it had come, in seconds of `time.monotonic`."""
 
 
 @dataclass(frozen=True, slots=True)

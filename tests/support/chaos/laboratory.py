@@ -41,6 +41,11 @@ __all__ = ["Laboratory", "Protocol", "Trial"]
 Protocol = Literal["http/protobuf", "grpc"]
 
 _MEMORY_LIMIT: Final = 256 << 20
+_EXPORT_TIMEOUT: Final = 1.0
+_COMMIT: Final = 1.0
+"""Within so many seconds after an answer was heard, that is on the disk, unless a fault is there."""
+_READ_LATE: Final = 0.5
+"""How much later than it was sent the destination may see what it was sent, as it shares a loop with all clients."""
 _CHANNEL_BACKOFF: Final = 1.0
 """For how long a gRPC channel may repeat that nobody was there, after somebody is."""
 
@@ -116,7 +121,7 @@ class Laboratory:
             "exporter": {
                 "endpoint": backend.http_endpoint if self._protocol == "http/protobuf" else backend.grpc_endpoint,
                 "protocol": self._protocol,
-                "timeout": "1s",
+                "timeout": f"{_EXPORT_TIMEOUT}s",
                 "retry": SOON,
             },
             # A third of it for each signal: what waits is on the disk alone very soon.
@@ -143,7 +148,7 @@ class Laboratory:
         """Inflict, wait until they show (or for `hold` seconds), relieve, and wait until all is well again."""
         await self.clients.until_all_served("before a fault")
         answers, lives = len(self.clients.answers), len(self.kubelet.lives)
-        acknowledged, place = len(self.clients.acknowledged), len(self.backend.taken)
+        acknowledged, began = len(self.clients.acknowledged), time.monotonic()
         self.kubelet.fresh()
         for fault in faults:
             await fault.inflict(self)
@@ -158,10 +163,15 @@ class Laboratory:
         await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
         await self.clients.until_all_served(f"after {', '.join(map(str, faults))}")
         recovered = time.monotonic()
-        self.stretches += [Stretch(fault.repeats, place, len(self.backend.taken)) for fault in faults if fault.repeats]
+        met_lives = self.kubelet.lives[lives - 1 :]
+        # A process that can keep nothing any more delivers to its last moment.
+        over = max([relieved, *(life.ended for life in met_lives if life.ended is not None)]) + _READ_LATE
+        self.stretches += [
+            Stretch(fault.repeats, began, over, _EXPORT_TIMEOUT + _COMMIT) for fault in faults if fault.repeats
+        ]
         met = self.clients.answers[answers:]
         observed = self.kubelet.fresh()
-        endings = tuple(life.code for life in self.kubelet.lives[lives - 1 :] if life.code is not None)
+        endings = tuple(life.code for life in met_lives if life.code is not None)
         return Trial(
             faults=tuple(map(str, faults)),
             acknowledged=len(self.clients.acknowledged) - acknowledged,
@@ -197,7 +207,7 @@ class Laboratory:
             acknowledged=self.clients.acknowledged,
             resent=self.clients.resent,
             deliveries=[
-                Delivery(taken.signal, numbers(taken.signal, taken.body), id(taken) in unheard)
+                Delivery(taken.signal, numbers(taken.signal, taken.body), taken.at, id(taken) in unheard)
                 for taken in self.backend.taken
             ],
             stretches=self.stretches,

@@ -1,8 +1,8 @@
 """Compares what clients were told with what arrived, item by item.
 
 - *lost*: acknowledged, and never arrived. It must be nothing.
-- *repeated*: arrived more than once. It needs an explanation: a stretch of time in which something happened after which
-  a delivery may be made again, an answer of the destination that was not heard, or a client that sent it again.
+- *repeated*: arrived more than once. It needs an explanation: a stretch of time in which something happened to the very
+  delivery that was not the last, an answer of the destination that was not heard, or a client that sent it again.
 - *invented*: arrived, and was never sent, or not as that.
 
 What was not acknowledged may arrive or not.
@@ -20,21 +20,31 @@ __all__ = ["Delivery", "Stretch", "Verdict", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A request that the destination took; in a sequence of them its place is when."""
+    """A request that the destination took."""
 
     signal: Signal
     numbers: Sequence[int]
+    at: float
+    """When it came, in seconds."""
     unheard: bool = False
     """Whether the destination took it and then said no, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """While so many deliveries to so many had been made, `reason` held; after it what was delivered may be again."""
+    """From `begin` to `end`, in seconds, `reason` held: what was delivered then may be delivered again.
+
+    So may what came up to `under_way` seconds before: its answer need not have been heard, nor that be on the disk.
+    """
 
     reason: str
-    begin: int
-    end: int
+    begin: float
+    end: float
+    under_way: float
+
+    def explains(self, delivery: Delivery) -> bool:
+        """Whether `delivery` may have been in vain."""
+        return self.begin - self.under_way <= delivery.at <= self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +74,15 @@ def judge(
     *,
     sent: Mapping[int, Signal],
     acknowledged: Collection[int],
-    resent: Collection[int],
+    resent: Mapping[int, int],
     deliveries: Sequence[Delivery],
     stretches: Sequence[Stretch],
     damaged: Collection[int] = (),
 ) -> Verdict:
-    """Compare. `damaged` is what was in pages that were destroyed: nothing else may be missing."""
+    """Compare. Deliveries are in order; `resent` is how many times each number was sent beyond the first.
+
+    `damaged` is what was in pages that were destroyed: nothing else may be missing.
+    """
     places: dict[int, list[int]] = {}
     invented = set()
     for place, delivery in enumerate(deliveries):
@@ -79,9 +92,14 @@ def judge(
                 invented.add(number)
     repeated: Counter[str] = Counter()
     unexplained = set()
-    for number, times in places.items():
-        for before, after in pairwise(times):
-            reason = _why(number, before, after, resent, deliveries, stretches)
+    for number, places_of_it in places.items():
+        sent_again = resent.get(number, 0)
+        for before, after in pairwise(places_of_it):
+            # Twice in one delivery is no delivery that was made again.
+            reason = None if before == after else _why(deliveries[before], stretches)
+            if reason is None and sent_again:
+                sent_again -= 1
+                reason = "its client sent it again"
             if reason is None:
                 unexplained.add(number)
             else:
@@ -99,18 +117,8 @@ def judge(
     )
 
 
-def _why(
-    number: int,
-    before: int,
-    after: int,
-    resent: Collection[int],
-    deliveries: Sequence[Delivery],
-    stretches: Sequence[Stretch],
-) -> str | None:
-    """What explains that an item arrived at two places in the order of deliveries."""
-    if deliveries[before].unheard:
+def _why(delivery: Delivery, stretches: Sequence[Stretch]) -> str | None:
+    """What explains that what was in `delivery` was delivered again later."""
+    if delivery.unheard:
         return "the answer was lost"
-    for stretch in stretches:
-        if stretch.begin <= after and stretch.end >= before:
-            return stretch.reason
-    return "its client sent it again" if number in resent else None
+    return next((stretch.reason for stretch in stretches if stretch.explains(delivery)), None)

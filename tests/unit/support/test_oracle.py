@@ -1,6 +1,6 @@
 """The oracle of the fault laboratory: it sees what is lost, repeated and invented, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -14,17 +14,19 @@ SENT = dict.fromkeys(range(1, 7), Signal.TRACES)
 def verdict(
     *deliveries: Sequence[int],
     acknowledged: Sequence[int] = (),
-    resent: Sequence[int] = (),
+    resent: Mapping[int, int] = {},
     stretches: Sequence[Stretch] = (),
     damaged: Sequence[int] = (),
     unheard: Sequence[int] = (),
 ) -> Verdict:
-    """The verdict on deliveries of spans; `unheard` are the places of those whose answer was lost."""
+    """The verdict on deliveries of spans, one each ten seconds; `unheard` are those whose answer was lost."""
     return judge(
         sent=SENT,
         acknowledged=acknowledged,
         resent=resent,
-        deliveries=[Delivery(Signal.TRACES, each, place in unheard) for place, each in enumerate(deliveries)],
+        deliveries=[
+            Delivery(Signal.TRACES, each, 10.0 * place, place in unheard) for place, each in enumerate(deliveries)
+        ],
         stretches=stretches,
         damaged=damaged,
     )
@@ -52,7 +54,7 @@ def test_what_arrives_and_was_never_sent_is_invented() -> None:
 
 
 def test_what_arrives_as_another_signal_is_invented() -> None:
-    found = judge(sent=SENT, acknowledged=[], resent=[], deliveries=[Delivery(Signal.LOGS, [1])], stretches=[])
+    found = judge(sent=SENT, acknowledged=[], resent={}, deliveries=[Delivery(Signal.LOGS, [1], 0.0)], stretches=[])
     assert found.invented == {1}
 
 
@@ -63,8 +65,18 @@ def test_what_arrives_twice_for_no_reason_is_unexplained() -> None:
 
 
 def test_a_client_that_sends_again_explains_a_repetition() -> None:
-    found = verdict([1], [1, 2], [2], resent=[1])
+    found = verdict([1], [1, 2], [2], resent={1: 1})
     assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {2})
+
+
+def test_a_client_explains_no_more_repetitions_than_it_sent() -> None:
+    found = verdict([1], [1], [1], resent={1: 1})
+    assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {1})
+
+
+def test_what_is_twice_in_one_delivery_is_no_delivery_that_was_made_again() -> None:
+    found = verdict([1, 1], unheard=[0], stretches=[Stretch("killed", 0.0, 9.0, 0.0)])
+    assert (found.repeated, found.unexplained) == ({}, {1})
 
 
 def test_a_lost_answer_explains_that_this_very_delivery_is_repeated() -> None:
@@ -73,12 +85,28 @@ def test_a_lost_answer_explains_that_this_very_delivery_is_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stretch", "explained"),
-    [((0, 0), False), ((0, 1), True), ((2, 2), True), ((3, 9), True), ((4, 9), False)],
-    ids=["before", "until the first", "between", "from the second", "after"],
+    ("begin", "end", "explained"),
+    [
+        (0.0, 9.0, False),
+        (0.0, 10.0, True),
+        (10.0, 11.0, True),
+        (12.0, 15.0, True),
+        (12.1, 15.0, False),
+        (25.0, 29.0, False),
+        (30.0, 99.0, False),
+    ],
+    ids=[
+        "ended before the first",
+        "until the first",
+        "from the first",
+        "while the first was under way",
+        "when the first was settled",
+        "between, long after the first",
+        "from the second",
+    ],
 )
-def test_a_stretch_explains_what_was_delivered_on_both_sides_of_it(stretch: tuple[int, int], explained: bool) -> None:
-    found = verdict([5], [1], [6], [1], stretches=[Stretch("killed", *stretch)])
+def test_a_fault_explains_that_what_was_under_way_then_is_repeated(begin: float, end: float, explained: bool) -> None:
+    found = verdict([5], [1], [6], [1], stretches=[Stretch("killed", begin, end, 2.0)])
     assert found.repeated == ({"killed": 1} if explained else {})
     assert found.good == explained
 
