@@ -1,5 +1,6 @@
 """One fault after another, and several at once: what was acknowledged arrives, and clients are told the truth."""
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.chaos.backend_faults import EveryCode, Swapped, TakenUnheard
-from tests.support.chaos.catalogue import FAULTS
+from tests.support.chaos.catalogue import FAULTS, LONG
+from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Protocol
+from tests.support.chaos.laboratory import Laboratory, Protocol
 from tests.support.chaos.needs import missing
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
@@ -49,6 +51,21 @@ async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
     row = await try_fault(fault, 1, seed=seed, protocol=protocol, directory=tmp_path)
     assert row.good, f"seed {seed}: {list(row.wrong())}"
     assert row.verdicts[0].acknowledged
+
+
+async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
+    faults = [fault() for fault in FAULTS + LONG if not missing(fault)]
+    async with Laboratory(tmp_path, seed=1) as lab:
+        await lab.clients.until_all_served("at first")
+        await lab.kubelet.until_scraped(bool, "a scrape")
+        for fault in faults:
+            fault.prepare(lab)
+        looks = {asyncio.create_task(fault.shows(lab)): fault.name for fault in faults}
+        await lab.clients.until_more(100, Seen.TAKEN)
+        assert [name for look, name in looks.items() if look.done()] == []
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
 
 
 async def test_several_faults_at_once_lose_nothing_and_clients_are_told_the_truth(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.support.chaos.fault import Fault
 from tests.support.chaos.numbered import numbers
 from tests.support.exchange import Answer, Close, Delay, Grpc, Hang, Http, Partial, Received, Reset, Success, Unheard
 from tests.support.patience import PATIENCE
+from tests.support.scrape import Scrape
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Away", "EveryCode", "HalfTaken", "Hanging", "Resetting", "Slow", "Swapped", "TakenUnheard"]
 
 _HTTP_CODES: Final = (400, 401, 403, 404, 405, 408, 411, 413, 415, 422, 429, 431, 451, 500, 501, 502, 503, 504, 505)
+_ATTEMPTS: Final = "otlp_exporter_request_duration_seconds_count"
+_ATTEMPT_SECONDS: Final = "otlp_exporter_request_duration_seconds_sum"
 
 
 class Away(Fault):
@@ -70,9 +73,20 @@ class _Answering(Fault):
 class Slow(_Answering):
     name = "destination slow"
     noted = False
+    seconds: Final = 0.15
 
     def answer(self, _: Received, /) -> Answer:
-        return Delay(0.15)
+        return Delay(self.seconds)
+
+    async def shows(self, lab: "Laboratory") -> None:
+        await super().shows(lab)
+        before, several = lab.kubelet.scrape, 6
+
+        def slow(scrape: Scrape) -> bool:
+            attempts, seconds = (scrape.total(name) - before.total(name) for name in (_ATTEMPTS, _ATTEMPT_SECONDS))
+            return attempts >= several and seconds / attempts > self.seconds * 0.9
+
+        await lab.kubelet.until_scraped(slow, "exports take as long as the destination")
 
 
 class Hanging(_Answering):
@@ -119,8 +133,20 @@ class HalfTaken(_Answering):
     name = "destination takes half"
     noted = False
 
+    def prepare(self, lab: "Laboratory") -> None:
+        super().prepare(lab)
+        self._rejected = _rejected(lab.kubelet.scrape)
+
+    async def shows(self, lab: "Laboratory") -> None:
+        await super().shows(lab)
+        await lab.kubelet.until_scraped(lambda scrape: _rejected(scrape) > self._rejected, "items that were rejected")
+
     def answer(self, received: Received, /) -> Answer:
         return Partial(len(numbers(received.signal, received.body)) // 2, "only a half")
+
+
+def _rejected(scrape: Scrape) -> float:
+    return scrape.total("otlp_exporter_dropped_items_total", reason="rejected")
 
 
 class Swapped(Fault):

@@ -78,11 +78,10 @@ class DiskReadOnly(Fault):
     repeats = _NOT_COMMITTED
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         _needed(lab.disk).go_read_only()
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives + 1)  # once more: it cannot start either
+        await lab.kubelet.until_ended(self.lives + 1)  # once more: it cannot start either
 
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
@@ -100,11 +99,10 @@ class PowerCut(Fault):
     repeats = "the power was cut between a delivery and its commit"
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         _needed(lab.disk).cut()
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
@@ -121,16 +119,15 @@ class QueueVanished(Fault):
     repeats = "moved away before a delivery was committed"
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         self._aside = lab.queue.with_name("queue-aside")
         lab.queue.rename(self._aside)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
         await lab.clients.until_more(5, Seen.TAKEN)  # into a new one
 
     async def relieve(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
         await lab.kubelet.until_up()
         async with lab.kubelet.held():
             assert await lab.service.terminate() == 0
@@ -153,11 +150,10 @@ class _CallFails(Fault):
     outcome = errno.EIO
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         _needed(lab.faults).on(self.operation, self.outcome)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
     async def relieve(self, lab: "Laboratory") -> None:
         _needed(lab.faults).off()
@@ -200,7 +196,7 @@ class SyncHangsForGood(SyncHangs):
     ends = frozenset({-signal.SIGKILL})
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
 
 class WriterDies(SyncHangsForGood):
@@ -227,6 +223,7 @@ class TornWrite(Fault):
             _tear(lab.queue, lab.random.randbytes(PAGE // 2))
 
     async def shows(self, lab: "Laboratory") -> None:
+        await lab.kubelet.until_logged("it is whole", self.logged)
         await lab.kubelet.until_up()
 
 
@@ -250,6 +247,7 @@ class DamagedPage(Fault):
             scribble(lab.queue, page, seed=lab.seed)
 
     async def shows(self, lab: "Laboratory") -> None:
+        await lab.kubelet.until_logged("was damaged", self.logged)
         await lab.kubelet.until_up()
 
     async def relieve(self, lab: "Laboratory") -> None:

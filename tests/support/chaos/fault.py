@@ -29,12 +29,24 @@ class Fault:
     touches: ClassVar[frozenset[str]] = EVERYTHING
     """What it lays hands on: faults that have nothing in common here may be there at the same time."""
 
+    lives: int
+    """How many lives the service had had when this was inflicted."""
+    logged: int
+    """How long its log was then."""
+
+    def prepare(self, lab: "Laboratory", /) -> None:
+        """Remember how things are without it."""
+        self.lives, self.logged = len(lab.kubelet.lives), len(lab.service.log)
+
     async def inflict(self, lab: "Laboratory", /) -> None:
         """Do it."""
         raise NotImplementedError
 
     async def shows(self, lab: "Laboratory", /) -> None:
-        """Return when it has been felt, as clients can tell or the service does; it may go on meanwhile."""
+        """Return when it has been felt, as clients can tell or the service does; it may go on meanwhile.
+
+        Where nothing was inflicted it does not return.
+        """
         raise NotImplementedError
 
     async def relieve(self, lab: "Laboratory", /) -> None:

@@ -68,6 +68,8 @@ class Kubelet:
         """Of the service, the present one last."""
         self.observed = Observed()
         """Since the last `fresh`."""
+        self.scrape = Scrape("")
+        """The latest."""
 
     async def __aenter__(self) -> Self:
         self._tasks = [
@@ -130,6 +132,22 @@ class Kubelet:
 
         await self._until(noted, f"a note {word!r} in /health/ready")
 
+    async def until_scraped(self, condition: Callable[[Scrape], bool], what: str) -> None:
+        """Return when `condition` holds of a scrape."""
+
+        async def scraped() -> bool:
+            return condition(self.scrape)
+
+        await self._until(scraped, what)
+
+    async def until_logged(self, words: str, since: int) -> None:
+        """Return when `words` are in the service's log, behind its first `since` characters."""
+
+        async def logged() -> bool:
+            return words in self._service.log[since:]
+
+        await self._until(logged, f"{words!r} in the log")
+
     async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         try:
             await until(condition, what)
@@ -179,7 +197,8 @@ class Kubelet:
                     notes = json.loads(body)["notes"]
                     self.observed.notes.update(f"{name}: {notes[name]}" for name in notes)
                 if metrics == "200":
-                    self._check_law(text)
+                    self.scrape = Scrape(text)
+                    self._check_law()
                 if live == "200":
                     dead_since = None
                 elif dead_since is None:
@@ -187,9 +206,9 @@ class Kubelet:
                 elif time.monotonic() - dead_since > _NOT_LIVE:
                     self._service.kill()
 
-    def _check_law(self, text: str) -> None:
+    def _check_law(self) -> None:
         try:
-            Scrape(text).check_law()
+            self.scrape.check_law()
         except AssertionError as error:
             self.observed.unbalanced.append(str(error))
 

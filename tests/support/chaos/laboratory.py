@@ -55,6 +55,9 @@ class Trial:
     """What came of a fault, or of some at once."""
 
     faults: tuple[str, ...]
+    began: float
+    over: float
+    """When the fault began and when all was well again, in seconds of `time.monotonic`."""
     acknowledged: int
     """Items, from the fault's beginning until the service was well again."""
     seen: Counter[Seen]
@@ -151,6 +154,7 @@ class Laboratory:
         acknowledged, began = len(self.clients.acknowledged), time.monotonic()
         self.kubelet.fresh()
         for fault in faults:
+            fault.prepare(self)
             await fault.inflict(self)
         if hold is None:
             await asyncio.gather(*(fault.shows(self) for fault in faults))
@@ -174,6 +178,8 @@ class Laboratory:
         endings = tuple(life.code for life in met_lives if life.code is not None)
         return Trial(
             faults=tuple(map(str, faults)),
+            began=began,
+            over=recovered,
             acknowledged=len(self.clients.acknowledged) - acknowledged,
             seen=Counter(answer.seen for answer in met),
             details=Counter(answer.detail for answer in met if answer.seen is not Seen.TAKEN),

@@ -61,8 +61,8 @@ class Verdict:
     """Acknowledged, and taken away by damage to what was kept of them."""
     repeated: Counter[str]
     """How many times an item arrived again, by what explains it."""
-    unexplained: frozenset[int]
-    """What arrived more than once and should not have."""
+    unexplained: Mapping[int, tuple[float, float]]
+    """What arrived more than once and should not have, and when: the first of such a pair of deliveries."""
     invented: frozenset[int]
 
     @property
@@ -91,19 +91,22 @@ def judge(
             if sent.get(number) is not delivery.signal:
                 invented.add(number)
     repeated: Counter[str] = Counter()
-    unexplained = set()
+    unexplained: dict[int, tuple[float, float]] = {}
     for number, places_of_it in places.items():
-        sent_again = resent.get(number, 0)
+        copies = 1 + resent.get(number, 0)
+        settled = 1  # the last
         for before, after in pairwise(places_of_it):
-            # Twice in one delivery is no delivery that was made again.
-            reason = None if before == after else _why(deliveries[before], stretches)
-            if reason is None and sent_again:
-                sent_again -= 1
-                reason = "its client sent it again"
-            if reason is None:
-                unexplained.add(number)
-            else:
+            if reason := _why(deliveries[before], stretches):
                 repeated[reason] += 1
+                continue
+            settled += 1
+            if settled <= copies:
+                repeated["its client sent it again"] += 1
+            else:
+                unexplained.setdefault(number, (deliveries[before].at, deliveries[after].at))
+        place, times = Counter(places_of_it).most_common(1)[0]
+        if times > copies:  # in one delivery, which is none that was made again
+            unexplained.setdefault(number, (deliveries[place].at, deliveries[place].at))
     missing = frozenset(acknowledged) - places.keys()
     return Verdict(
         acknowledged=len(acknowledged),
@@ -112,7 +115,7 @@ def judge(
         lost=missing - set(damaged),
         taken=missing & set(damaged),
         repeated=repeated,
-        unexplained=frozenset(unexplained),
+        unexplained=unexplained,
         invented=frozenset(invented),
     )
 

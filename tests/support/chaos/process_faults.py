@@ -22,11 +22,10 @@ class Killed(Fault):
 
     async def inflict(self, lab: "Laboratory") -> None:
         await asyncio.sleep(lab.random.uniform(0, 0.3))  # any moment
-        self._lives = len(lab.kubelet.lives)
         lab.service.kill()
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
 
 class Terminated(Fault):
@@ -36,12 +35,11 @@ class Terminated(Fault):
     ends = frozenset({0})
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         if lab.kubelet.up:
             lab.service.signal(signal.SIGTERM)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
 
 class Stopped(Fault):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 
 from tests.support.chaos.clients import Seen
@@ -31,12 +32,25 @@ class Row:
                 yield f"{' + '.join(trial.faults)}: {text}"
         for verdict in self.verdicts:
             for what, numbers in (
-                ("lost", verdict.lost),
-                ("arrived more than once for no reason", verdict.unexplained),
+                ("were lost", verdict.lost),
                 ("arrived and were never sent", verdict.invented),
             ):
                 if numbers:
-                    yield f"{self.fault}: {len(numbers)} items were {what}: {sorted(numbers)[:20]}"
+                    yield f"{self.fault}: {len(numbers)} items {what}: {sorted(numbers)[:20]}"
+            for (first, again), items in Counter(verdict.unexplained.values()).items():
+                when, then = self._during(first), self._during(again)
+                yield f"{self.fault}: {items} items arrived again for no reason: {when}, and {then}"
+
+    def _during(self, at: float) -> str:
+        """What was there at a time."""
+        for before, trial in pairwise([None, *self.trials]):
+            if trial is not None and at <= trial.over:
+                what = " + ".join(trial.faults)
+                if at >= trial.began:
+                    return f"{at - trial.began:.1f} s into {what}"
+                after = "" if before is None else f" and after {' + '.join(before.faults)}"
+                return f"{trial.began - at:.1f} s before {what}{after}"
+        return "in the end"
 
     def merge(self, other: "Row") -> None:
         """Add what came of the same fault elsewhere."""

@@ -60,28 +60,33 @@ def test_what_arrives_as_another_signal_is_invented() -> None:
 
 def test_what_arrives_twice_for_no_reason_is_unexplained() -> None:
     found = verdict([1], [1, 2], [2], acknowledged=[1, 2])
-    assert found.unexplained == {1, 2}
+    assert found.unexplained == {1: (0.0, 10.0), 2: (10.0, 20.0)}
     assert not found.good
 
 
 def test_a_client_that_sends_again_explains_a_repetition() -> None:
     found = verdict([1], [1, 2], [2], resent={1: 1})
-    assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {2})
+    assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {2: (10.0, 20.0)})
 
 
 def test_a_client_explains_no_more_repetitions_than_it_sent() -> None:
     found = verdict([1], [1], [1], resent={1: 1})
-    assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {1})
+    assert (found.repeated, found.unexplained) == ({"its client sent it again": 1}, {1: (10.0, 20.0)})
 
 
 def test_what_is_twice_in_one_delivery_is_no_delivery_that_was_made_again() -> None:
     found = verdict([1, 1], unheard=[0], stretches=[Stretch("killed", 0.0, 9.0, 0.0)])
-    assert (found.repeated, found.unexplained) == ({}, {1})
+    assert found.unexplained == {1: (0.0, 0.0)}
+
+
+def test_two_that_a_client_sent_may_be_delivered_again_together() -> None:
+    found = verdict([1, 1], [1, 1], resent={1: 1}, unheard=[0])
+    assert (found.repeated, found.unexplained) == ({"the answer was lost": 2, "its client sent it again": 1}, {})
 
 
 def test_a_lost_answer_explains_that_this_very_delivery_is_repeated() -> None:
     found = verdict([1, 2], [1], [2], [1], unheard=[0])
-    assert (found.repeated, found.unexplained) == ({"the answer was lost": 2}, {1})
+    assert (found.repeated, found.unexplained) == ({"the answer was lost": 2}, {1: (10.0, 30.0)})
 
 
 @pytest.mark.parametrize(
