@@ -38,7 +38,7 @@ def main() -> int:
         options.report.write_text(text + "\n")
     wrong = [line for row in rows for line in row.wrong()]
     print(text, *wrong, sep="\n")
-    good = bool(rows) and all(row.good for row in rows)
+    good = bool(rows) and not wrong
     print("nothing that was acknowledged was lost" if good else f"FAILED; --seed {options.seed} repeats it")
     return 0 if good else 1
 

@@ -1,6 +1,7 @@
 """One fault after another, and several at once: what was acknowledged arrives, and clients are told the truth."""
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.laboratory import Laboratory, Protocol
 from tests.support.chaos.needs import missing
+from tests.support.chaos.report import tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
 pytestmark = pytest.mark.alone
@@ -24,6 +26,7 @@ BOTH = {EveryCode, Swapped, TakenUnheard}
 ELSEWHERE = {WriteFails, HeadFails}
 """Those that test_disk_faults.py has more to say about."""
 STORM_SECONDS = 8
+SEED = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,9 +50,8 @@ def cases() -> list[tuple[type[Fault], Protocol]]:
 async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
     tmp_path: Path, fault: type[Fault], protocol: Protocol
 ) -> None:
-    seed = random.randrange(2**32)
-    row = await try_fault(fault, 1, seed=seed, protocol=protocol, directory=tmp_path)
-    assert row.good, f"seed {seed}: {list(row.wrong())}"
+    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path)
+    assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 
 
@@ -68,11 +70,28 @@ async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
         await asyncio.gather(*looks, return_exceptions=True)
 
 
+class Unheard(Fault):
+    """The laboratory has no way to do it."""
+
+    name = "unheard of"
+
+    async def inflict(self, _: Laboratory) -> None:
+        raise NotImplementedError("nobody knows how")
+
+
+async def test_what_the_laboratory_raises_is_told_with_its_seed_and_what_was_had_before(tmp_path: Path) -> None:
+    row = await try_fault(Unheard, 2, seed=7, protocol="grpc", directory=tmp_path)
+    assert not row.good
+    told = next(row.wrong())
+    assert told.startswith("unheard of: trial 1 of seed 7, exporter's protocol grpc: ")
+    assert "NotImplementedError: nobody knows how\nwith unheard of, of seed 7\n" in told
+    assert "| unheard of | 0, and 1 not to its end | 0 | 0 | 0 | 0 |" in tables([row])
+
+
 async def test_several_faults_at_once_lose_nothing_and_clients_are_told_the_truth(tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
     faults = [fault for fault in FAULTS if not missing(fault)]
-    row = await storm(faults, STORM_SECONDS, seed=seed, protocol=random.choice(PROTOCOLS), directory=tmp_path)
-    assert row.good, f"seed {seed}: {list(row.wrong())}"
+    row = await storm(faults, STORM_SECONDS, seed=SEED, directory=tmp_path)
+    assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 
 

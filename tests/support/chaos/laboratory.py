@@ -149,6 +149,13 @@ class Laboratory:
 
     async def suffer(self, *faults: Fault, hold: float | None = None) -> Trial:
         """Inflict, wait until they show (or for `hold` seconds), relieve, and wait until all is well again."""
+        try:
+            return await self._suffer(*faults, hold=hold)
+        except Exception as error:
+            error.add_note(f"with {' + '.join(map(str, faults))}, of seed {self.seed}")
+            raise
+
+    async def _suffer(self, *faults: Fault, hold: float | None) -> Trial:
         await self.clients.until_all_served("before a fault")
         answers, lives = len(self.clients.answers), len(self.kubelet.lives)
         acknowledged, began = len(self.clients.acknowledged), time.monotonic()

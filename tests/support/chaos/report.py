@@ -20,13 +20,17 @@ class Row:
     fault: str
     trials: list[Trial] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    raised: list[str] = field(default_factory=list)
+    """Where the laboratory could not go on, and why."""
 
     @property
     def good(self) -> bool:
-        return all(verdict.good for verdict in self.verdicts) and not any(trial.wrong for trial in self.trials)
+        return not any(self.wrong())
 
     def wrong(self) -> Iterator[str]:
         """What should not have been."""
+        for text in self.raised:
+            yield f"{self.fault}: {text}"
         for trial in self.trials:
             for text in trial.wrong:
                 yield f"{' + '.join(trial.faults)}: {text}"
@@ -56,6 +60,7 @@ class Row:
         """Add what came of the same fault elsewhere."""
         self.trials += other.trials
         self.verdicts += other.verdicts
+        self.raised += other.raised
 
     def account(self) -> list[str]:
         """Return the cells of the first table."""
@@ -64,7 +69,7 @@ class Row:
         repeated = sum((verdict.repeated for verdict in self.verdicts), Counter[str]())
         return [
             self.fault,
-            str(len(self.trials)),
+            f"{len(self.trials)}, and {len(self.raised)} not to its end" if self.raised else str(len(self.trials)),
             str(sum(verdict.acknowledged for verdict in self.verdicts)),
             str(sum(verdict.delivered for verdict in self.verdicts)),
             str(lost) + (f" (and {taken} that were in destroyed pages)" if taken else ""),
@@ -83,7 +88,7 @@ class Row:
             ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind]),
             ", ".join(f"{code} ({times})" for code, times in sorted(endings.items())) or "none",
             ", ".join(sorted(ready)) + (f"; {', '.join(notes)}" if notes else ""),
-            f"{median(seconds):.1f} s, {max(seconds):.1f} s",
+            f"{median(seconds):.1f} s, {max(seconds):.1f} s" if seconds else "never",
         ]
 
 
