@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 def cases() -> list[tuple[type[Fault], Protocol]]:
     turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
+    turns += [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(LONG)]
     return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
 
 
@@ -50,7 +51,7 @@ def cases() -> list[tuple[type[Fault], Protocol]]:
 async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
     tmp_path: Path, fault: type[Fault], protocol: Protocol
 ) -> None:
-    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path)
+    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path, hurried=fault in LONG)
     assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 

@@ -19,12 +19,12 @@ from tests.support.process import Unexpected, until
 from tests.support.scrape import Scrape
 from tests.support.service import Service
 
-__all__ = ["Kubelet", "Life"]
+__all__ = ["NOT_LIVE", "Kubelet", "Life"]
 
 _LOOK: Final = 0.02
 _PROBE: Final = 0.1
 _PROBE_TIMEOUT: Final = 1.0
-_NOT_LIVE: Final = 15.0
+NOT_LIVE: Final = 15.0
 """For how long the service may be not live before it is killed; Kubernetes gives it thirty seconds and more."""
 _BACKOFF: Final = 0.2
 _LEAVING: Final = 1.0
@@ -57,10 +57,14 @@ class Observed:
 
 
 class Kubelet:
-    """Looks after a service that was started, from entering to leaving."""
+    """Looks after a service that was started, from entering to leaving.
 
-    def __init__(self, service: Service) -> None:
+    It kills one that is not live for `not_live` seconds.
+    """
+
+    def __init__(self, service: Service, not_live: float = NOT_LIVE) -> None:
         self._service = service
+        self._not_live = not_live
         self._held = 0
         self._tasks: list[asyncio.Task[None]] = []
         now = time.monotonic()
@@ -203,7 +207,7 @@ class Kubelet:
                     dead_since = None
                 elif dead_since is None:
                     dead_since = time.monotonic()
-                elif time.monotonic() - dead_since > _NOT_LIVE:
+                elif time.monotonic() - dead_since > self._not_live:
                     self._service.kill()
 
     def _check_law(self) -> None:

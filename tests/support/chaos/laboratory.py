@@ -10,6 +10,7 @@ A trial tells what was seen meanwhile, the verdict what became of all that was s
 import asyncio
 import random
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
 from tests.support.chaos.fault import ANSWERED, Fault
-from tests.support.chaos.kubelet import Kubelet
+from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
 from tests.support.chaos.machine import Machine
 from tests.support.chaos.numbered import numbers
 from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
@@ -33,7 +34,7 @@ from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
-from tests.support.service import SOON, Service
+from tests.support.service import COMMAND, SOON, Service
 from tests.support.volume import Volume, can_mount
 
 __all__ = ["Laboratory", "Protocol", "Trial"]
@@ -46,6 +47,17 @@ _COMMIT: Final = 1.0
 """Within so many seconds after an answer was heard, that is on the disk, unless a fault is there."""
 _READ_LATE: Final = 0.5
 """How much later than it was sent the destination may see what it was sent, as it shares a loop with all clients."""
+_HURRIED: Final = (
+    sys.executable,
+    "-c",
+    """import sys
+from app import service
+from app.cli import main
+service._HEARTBEAT_SECONDS, service._SLOW_SECONDS, service._STUCK_SECONDS = 0.25, 1.0, 2.5
+sys.exit(main())""",
+)
+"""The service with a twelfth of its patience for a disk that does not answer."""
+_HURRIED_NOT_LIVE: Final = 1.0
 _CHANNEL_BACKOFF: Final = 1.0
 """For how long a gRPC channel may repeat that nobody was there, after somebody is."""
 
@@ -76,14 +88,24 @@ class Trial:
 
 
 class Laboratory:
-    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed."""
+    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed.
+
+    Where it is `hurried`, a service that is stuck is killed for it after seconds, and not after most of a minute.
+    """
 
     def __init__(
-        self, directory: Path, *, seed: int, protocol: Protocol = "http/protobuf", resend: bool = False
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        protocol: Protocol = "http/protobuf",
+        resend: bool = False,
+        hurried: bool = False,
     ) -> None:
         self._directory = directory
         self._protocol: Protocol = protocol
         self._resend = resend
+        self._hurried = hurried
         self.seed = seed
         self.random = random.Random(seed)
         # Ports that no outgoing connection gets while it is away.
@@ -106,7 +128,8 @@ class Laboratory:
             self.service = self._make_service()
             stack.callback(self.service.kill)
             await self.service.start()
-            self.kubelet = await stack.enter_async_context(Kubelet(self.service))
+            not_live = _HURRIED_NOT_LIVE if self._hurried else NOT_LIVE
+            self.kubelet = await stack.enter_async_context(Kubelet(self.service, not_live))
             self.clients = await stack.enter_async_context(
                 Clients(self.service.http_url, self.service.grpc_target, resend=self._resend)
             )
@@ -141,7 +164,7 @@ class Laboratory:
             if library is not None:
                 preload = f"{environment.get('LD_PRELOAD', '')} {library.environment['LD_PRELOAD']}"
                 environment |= library.environment | {"LD_PRELOAD": preload.strip()}
-        return Service(self._directory, settings, environment, self.cgroup)
+        return Service(self._directory, settings, environment, self.cgroup, _HURRIED if self._hurried else COMMAND)
 
     def restore_patience(self) -> None:
         """Have clients wait for their answers again as long as it takes."""

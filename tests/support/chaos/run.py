@@ -22,14 +22,20 @@ Tell = Callable[[str], object]
 
 
 async def try_fault(
-    fault: type[Fault], times: int, *, seed: int, protocol: Protocol, directory: Path | None = None
+    fault: type[Fault],
+    times: int,
+    *,
+    seed: int,
+    protocol: Protocol,
+    directory: Path | None = None,
+    hurried: bool = False,
 ) -> Row:
     """Inflict a fault so many times on one service, and judge. What the laboratory raises is in the row, too."""
     row = Row(fault.name)
     with ExitStack() as stack:
         place = directory or Path(stack.enter_context(TemporaryDirectory(prefix="chaos-")))
         stack.enter_context(_told(row, seed, protocol))
-        async with Laboratory(place, seed=seed, protocol=protocol) as lab:
+        async with Laboratory(place, seed=seed, protocol=protocol, hurried=hurried) as lab:
             for _ in range(times):
                 row.trials.append(await lab.suffer(fault()))
             row.verdicts.append(await lab.settle())
