@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos.backend_faults import EveryCode, Swapped, TakenUnheard
+from tests.support.chaos.backend_faults import EveryCode, Resetting, Swapped, TakenUnheard
 from tests.support.chaos.catalogue import FAULTS, LONG
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
@@ -21,7 +21,7 @@ from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
 pytestmark = pytest.mark.alone
 
-BOTH = {EveryCode, Swapped, TakenUnheard}
+BOTH = {EveryCode, Resetting, Swapped, TakenUnheard}
 """Those that are not the same over both of the exporter's protocols; the others take turns."""
 ELSEWHERE = {WriteFails, HeadFails}
 """Those that test_disk_faults.py has more to say about."""

@@ -9,7 +9,20 @@ from tests.support.backend import Backend
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.numbered import numbers
-from tests.support.exchange import Answer, Close, Delay, Grpc, Hang, Http, Partial, Received, Reset, Success, Unheard
+from tests.support.exchange import (
+    Answer,
+    Close,
+    Delay,
+    Grpc,
+    Hang,
+    Http,
+    Partial,
+    Received,
+    Reset,
+    ResetStream,
+    Success,
+    Unheard,
+)
 from tests.support.patience import PATIENCE
 from tests.support.scrape import Scrape
 
@@ -100,10 +113,16 @@ class Resetting(_Answering):
     name = "destination resets"
 
     def __init__(self) -> None:
-        self._ways: cycle[Reset | Close] = cycle((Reset(), Close()))
+        self._http: cycle[Answer] = cycle((Reset(), Close()))
+        self._grpc: cycle[Answer] = cycle((Reset(), ResetStream(), Close()))
+
+    def prepare(self, lab: "Laboratory") -> None:
+        super().prepare(lab)
+        if lab.protocol == "grpc":  # which has many calls on a connection
+            self.repeats = "the connection was reset under an answer"
 
     def answer(self, received: Received, /) -> Answer:
-        return next(self._ways) if received.protocol == "http" else Grpc(grpc.StatusCode.UNAVAILABLE, "reset")
+        return next(self._http if received.protocol == "http" else self._grpc)
 
 
 class TakenUnheard(_Answering):

@@ -24,7 +24,7 @@ class Fault:
     """What clients may see beside `ANSWERED`. A connection is never refused while the process lives."""
     ends: ClassVar[frozenset[int]] = frozenset()
     """The exit codes with which the service may end because of it; minus the number of a signal."""
-    repeats: ClassVar[str] = ""
+    repeats: str = ""
     """Why what was delivered may be delivered again; empty where it may not."""
     touches: ClassVar[frozenset[str]] = EVERYTHING
     """What it lays hands on: faults that have nothing in common here may be there at the same time."""

@@ -103,13 +103,13 @@ class Laboratory:
         hurried: bool = False,
     ) -> None:
         self._directory = directory
-        self._protocol: Protocol = protocol
+        self.protocol: Protocol = protocol
         self._resend = resend
         self._hurried = hurried
         self.seed = seed
         self.random = random.Random(seed)
         # Ports that no outgoing connection gets while it is away.
-        self.backend = Backend(http_port=free_port(), grpc_port=free_port())
+        self.backend = Backend(http_port=free_port(), grpc_port=free_port(), breaks_calls=True)
         self.stretches: list[Stretch] = []
         self.damaged: set[int] = set()
         """What was in pages that a fault destroyed."""
@@ -145,8 +145,8 @@ class Laboratory:
         backend = self.backend
         settings: dict[str, dict[str, Any]] = {
             "exporter": {
-                "endpoint": backend.http_endpoint if self._protocol == "http/protobuf" else backend.grpc_endpoint,
-                "protocol": self._protocol,
+                "endpoint": backend.http_endpoint if self.protocol == "http/protobuf" else backend.grpc_endpoint,
+                "protocol": self.protocol,
                 "timeout": f"{_EXPORT_TIMEOUT}s",
                 "retry": SOON,
             },
