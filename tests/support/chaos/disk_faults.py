@@ -72,6 +72,7 @@ class DiskReadOnly(Fault):
     """The filesystem has found an error in itself. It is mounted again, as after a repair."""
 
     name = "filesystem goes read-only"
+    touches = frozenset({"process", "disk"})
     needs = frozenset({"loop device"})
     sees = _GONE
     ends = frozenset({1})
@@ -93,6 +94,7 @@ class PowerCut(Fault):
     """What was not synced is lost; the service ends because its disk is gone."""
 
     name = "power cut"
+    touches = frozenset({"process", "disk"})
     needs = frozenset({"loop device"})
     sees = _GONE
     ends = frozenset({1, -signal.SIGBUS})
@@ -114,6 +116,7 @@ class QueueVanished(Fault):
     """Somebody moves the directory away, and puts it back: that takes somebody, the rest does not."""
 
     name = "queue's directory vanishes"
+    touches = frozenset({"process", "disk", "destination"})
     sees = _GONE
     ends = frozenset({0, 1})
     repeats = "moved away before a delivery was committed"
@@ -231,6 +234,7 @@ class DamagedPage(Fault):
     """A page of records is lost while nobody runs, and with it what was in it: nothing can bring that back."""
 
     name = "kill -9 and a damaged page"
+    touches = frozenset({"process", "disk", "destination"})
     sees = _GONE
     ends = frozenset({-signal.SIGKILL})
     repeats = "killed between a delivery and its commit"

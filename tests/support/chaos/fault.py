@@ -27,7 +27,12 @@ class Fault:
     repeats: str = ""
     """Why what was delivered may be delivered again; empty where it may not."""
     touches: ClassVar[frozenset[str]] = EVERYTHING
-    """What it lays hands on: faults that have nothing in common here may be there at the same time."""
+    """What it lays hands on, or needs to be whole: faults that have nothing in common here may be there at once.
+
+    One that takes the disk away ends the process, so it goes with none that is about the process, nor with another of
+    the disk, which would act on a disk that is not there. A directory that vanishes is put back once what came into the
+    new one is delivered, and a page is damaged under a backlog: both have the destination to themselves too.
+    """
 
     lives: int
     """How many lives the service had had when this was inflicted."""

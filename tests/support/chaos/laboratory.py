@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -67,6 +67,8 @@ class Trial:
     """What came of a fault, or of some at once."""
 
     faults: tuple[str, ...]
+    shown: frozenset[str]
+    """Those that could be seen to be there."""
     began: float
     over: float
     """When the fault began and when all was well again, in seconds of `time.monotonic`."""
@@ -183,15 +185,15 @@ class Laboratory:
         answers, lives = len(self.clients.answers), len(self.kubelet.lives)
         acknowledged, began = len(self.clients.acknowledged), time.monotonic()
         self.kubelet.fresh()
-        for fault in faults:
+        # First those that need most of the rest to be whole while they are inflicted.
+        for fault in sorted(faults, key=lambda fault: len(fault.touches), reverse=True):
             fault.prepare(self)
             await fault.inflict(self)
-        if hold is None:
-            await asyncio.gather(*(fault.shows(self) for fault in faults))
-        else:
-            await asyncio.sleep(hold)
-        for fault in faults:
-            await fault.relieve(self)
+        shown = await self._show(faults, hold)
+        # All at once, since one may wait for what another holds up.
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                group.create_task(fault.relieve(self))
         relieved, delivered = time.monotonic(), len(self.backend.taken)
         await self.kubelet.until_up()
         await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
@@ -208,6 +210,7 @@ class Laboratory:
         endings = tuple(life.code for life in met_lives if life.code is not None)
         return Trial(
             faults=tuple(map(str, faults)),
+            shown=frozenset(map(str, shown)),
             began=began,
             over=recovered,
             acknowledged=len(self.clients.acknowledged) - acknowledged,
@@ -220,6 +223,20 @@ class Laboratory:
             notes=frozenset(observed.notes),
             wrong=(*self._wrong(faults, met, endings), *observed.unbalanced),
         )
+
+    async def _show(self, faults: Sequence[Fault], hold: float | None) -> list[Fault]:
+        """Wait until faults show, or for `hold` seconds; returns those that have shown."""
+        looks = [asyncio.create_task(fault.shows(self)) for fault in faults]
+        try:
+            if hold is None:
+                await asyncio.gather(*looks)
+            else:
+                await asyncio.sleep(hold)
+            return [fault for fault, look in zip(faults, looks, strict=True) if look.done() and look.result() is None]
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
 
     async def settle(self) -> Verdict:
         """Stop the clients, have all that is kept delivered, drain the service, and judge."""

@@ -1,6 +1,6 @@
 """What came of faults, as tables."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -94,11 +94,26 @@ class Row:
 
 _ACCOUNT = ["fault", "times", "acknowledged", "delivered", "lost", "delivered again, and why"]
 _SIGHT = ["fault", "clients saw", "exit codes", "`/health/ready`; notes in it", "well again after: median, most"]
+_TOGETHER = ["fault", "times with others", "of these it showed", "with how many different ones"]
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Rows in Markdown: what became of the items, and what was seen meanwhile."""
-    return f"{_table(_ACCOUNT, [row.account() for row in rows])}\n\n{_table(_SIGHT, [row.sight() for row in rows])}"
+    """Rows in Markdown: what became of the items, what was seen meanwhile, and which faults were there with others."""
+    account, sight = (_table(_ACCOUNT, [row.account() for row in rows]), _table(_SIGHT, [row.sight() for row in rows]))
+    together = list(_together(trial for row in rows for trial in row.trials if len(trial.faults) > 1))
+    return "\n\n".join([account, sight, *([_table(_TOGETHER, together)] if together else [])])
+
+
+def _together(trials: Iterable[Trial]) -> Iterator[list[str]]:
+    """The cells of the third table."""
+    times, shown, others = Counter[str](), Counter[str](), defaultdict[str, set[str]](set)
+    for trial in trials:
+        times.update(trial.faults)
+        shown.update(trial.shown)
+        for fault in trial.faults:
+            others[fault] |= set(trial.faults) - {fault}
+    for fault in sorted(times):
+        yield [fault, str(times[fault]), str(shown[fault]), str(len(others[fault]))]
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:
