@@ -40,6 +40,7 @@ class Away(Fault):
     """For longer than what waits fits in memory."""
 
     name = "destination away"
+    notes = frozenset({"export"})
     touches = frozenset({"destination"})
     repeats = "the destination went while it answered"
 
@@ -104,6 +105,7 @@ class Slow(_Answering):
 
 class Hanging(_Answering):
     name = "destination hangs"
+    notes = frozenset({"export"})
 
     def answer(self, _: Received, /) -> Answer:
         return Hang()
@@ -111,6 +113,7 @@ class Hanging(_Answering):
 
 class Resetting(_Answering):
     name = "destination resets"
+    notes = frozenset({"export"})
 
     def __init__(self) -> None:
         self._http: cycle[Answer] = cycle((Reset(), Close()))
@@ -127,6 +130,7 @@ class Resetting(_Answering):
 
 class TakenUnheard(_Answering):
     name = "destination takes and resets"
+    notes = frozenset({"export"})
 
     def answer(self, _: Received, /) -> Answer:
         return Unheard()
@@ -136,6 +140,7 @@ class EveryCode(_Answering):
     """What is refused for good is a dead letter then, which the laboratory replays at the end."""
 
     name = "destination refuses with every code"
+    notes = frozenset({"export", "dead"})
     requests = len(_HTTP_CODES)
 
     def __init__(self) -> None:
@@ -172,6 +177,7 @@ class Swapped(Fault):
     """HTTP is answered in gRPC and the other way round."""
 
     name = "destination's ports swapped"
+    notes = frozenset({"export"})
     touches = frozenset({"destination"})
     repeats = "the destination went while it answered"
 

@@ -1,5 +1,6 @@
 """What disks do: fill up, fail, hang, go read-only, lose power, and lose pages."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -51,20 +52,21 @@ class DiskFull(Fault):
     """While the destination is away, so that the queue has to grow."""
 
     name = "disk full, and freed"
+    notes = frozenset({"queue", "export"})
     touches = frozenset({"disk", "destination"})
     needs = frozenset({"loop device"})
     repeats = "the destination went while it answered"
 
     async def inflict(self, lab: "Laboratory") -> None:
         await lab.backend.stop()
-        _needed(lab.disk).fill()
+        await asyncio.to_thread(_needed(lab.disk).fill)
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.clients.until_more(3, Seen.LATER)
         await lab.kubelet.until_noted("queue: full")
 
     async def relieve(self, lab: "Laboratory") -> None:
-        _needed(lab.disk).free()
+        await asyncio.to_thread(_needed(lab.disk).free)
         await lab.backend.start()
 
 
@@ -79,7 +81,7 @@ class DiskReadOnly(Fault):
     repeats = _NOT_COMMITTED
 
     async def inflict(self, lab: "Laboratory") -> None:
-        _needed(lab.disk).go_read_only()
+        await asyncio.to_thread(_needed(lab.disk).go_read_only)
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.kubelet.until_ended(self.lives + 1)  # once more: it cannot start either
@@ -87,7 +89,7 @@ class DiskReadOnly(Fault):
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            _needed(lab.disk).power_on()
+            await asyncio.to_thread(_needed(lab.disk).power_on)
 
 
 class PowerCut(Fault):
@@ -101,7 +103,7 @@ class PowerCut(Fault):
     repeats = "the power was cut between a delivery and its commit"
 
     async def inflict(self, lab: "Laboratory") -> None:
-        _needed(lab.disk).cut()
+        await asyncio.to_thread(_needed(lab.disk).cut)
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.kubelet.until_ended(self.lives)
@@ -109,13 +111,14 @@ class PowerCut(Fault):
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            _needed(lab.disk).power_on()
+            await asyncio.to_thread(_needed(lab.disk).power_on)
 
 
 class QueueVanished(Fault):
     """Somebody moves the directory away, and puts it back: that takes somebody, the rest does not."""
 
     name = "queue's directory vanishes"
+    ready = frozenset({"503"})
     touches = frozenset({"process", "disk", "destination"})
     sees = _GONE
     ends = frozenset({0, 1})
@@ -181,6 +184,7 @@ class SyncHangs(_CallFails):
     """Clients are told so after a few seconds; what they sent before may be kept all the same."""
 
     name = "fsync hangs"
+    notes = frozenset({"disk"})
     operation = "sync"
     outcome = HANG
     sees = frozenset()
@@ -195,6 +199,7 @@ class SyncHangsForGood(SyncHangs):
     """Until the service is not live any more, and is killed for it."""
 
     name = "fsync hangs until the service is killed"
+    ready = live = frozenset({"503"})
     sees = _GONE
     ends = frozenset({-signal.SIGKILL})
 
@@ -234,6 +239,7 @@ class DamagedPage(Fault):
     """A page of records is lost while nobody runs, and with it what was in it: nothing can bring that back."""
 
     name = "kill -9 and a damaged page"
+    notes = frozenset({"export"})
     touches = frozenset({"process", "disk", "destination"})
     sees = _GONE
     ends = frozenset({-signal.SIGKILL})

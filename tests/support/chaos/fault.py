@@ -24,6 +24,12 @@ class Fault:
     """What clients may see beside `ANSWERED`. A connection is never refused while the process lives."""
     ends: ClassVar[frozenset[int]] = frozenset()
     """The exit codes with which the service may end because of it; minus the number of a signal."""
+    ready: ClassVar[frozenset[str]] = frozenset()
+    """What ``/health/ready`` may answer beside 200: 503, or none; one that ends within a second may anyway."""
+    live: ClassVar[frozenset[str]] = frozenset()
+    """What ``/health/live`` may answer beside 200."""
+    notes: ClassVar[frozenset[str]] = frozenset()
+    """Which notes may be in the body of ``/health/ready``, by their first word."""
     repeats: str = ""
     """Why what was delivered may be delivered again; empty where it may not."""
     touches: ClassVar[frozenset[str]] = EVERYTHING

@@ -6,8 +6,7 @@ A kubelet in a hurry: it asks ten times a second, and starts again at once.
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,7 +18,7 @@ from tests.support.process import Unexpected, until
 from tests.support.scrape import Scrape
 from tests.support.service import Service
 
-__all__ = ["NOT_LIVE", "Kubelet", "Life"]
+__all__ = ["NOT_LIVE", "Kubelet", "Life", "Probe"]
 
 _LOOK: Final = 0.02
 _PROBE: Final = 0.1
@@ -43,17 +42,35 @@ class Life:
     """Its exit code, or minus the signal that ended it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a process that had been ready once, and lived on, said when it was asked `at` a time."""
+
+    at: float
+    life: Life
+    live: str
+    """The status of ``/health/live``; ``none`` where there was no answer."""
+    ready: str
+    notes: Mapping[str, str]
+    """Those in the body of ``/health/ready``."""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the process was about to end."""
+        return self.life.ended is not None and self.at >= self.life.ended - _LEAVING
+
+
 @dataclass(slots=True)
 class Observed:
     """What probes and scrapes said."""
 
-    live: Counter[str] = field(default_factory=Counter)
-    """Answers of ``/health/live``, by status; ``none`` where there was none while the process lived."""
-    ready: Counter[str] = field(default_factory=Counter)
-    notes: set[str] = field(default_factory=set)
-    """The notes in the body of ``/health/ready``."""
+    probes: list[Probe] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
     """Scrapes in which items were missing, or too many."""
+
+    @property
+    def notes(self) -> set[str]:
+        return {f"{name}: {text}" for probe in self.probes for name, text in probe.notes.items()}
 
 
 class Kubelet:
@@ -128,6 +145,18 @@ class Kubelet:
 
         await self._until(up, "ready")
 
+    async def until_well(self, lasting: Collection[str]) -> None:
+        """Return when a process that is asked from now on is live and ready, and has no notes but `lasting` ones."""
+        now = time.monotonic()
+
+        async def well() -> bool:
+            return any(
+                probe.at >= now and probe.live == probe.ready == "200" and probe.notes.keys() <= {*lasting}
+                for probe in self.observed.probes[-1:]
+            )
+
+        await self._until(well, "a service that is ready and has nothing to note")
+
     async def until_noted(self, word: str) -> None:
         """Return when a note in the body of ``/health/ready`` has `word` in it."""
 
@@ -184,7 +213,7 @@ class Kubelet:
         async with aiohttp.ClientSession(self._service.admin_url, timeout=timeout, connector=connector) as session:
             while True:
                 await asyncio.sleep(_PROBE)
-                life = self.lives[-1]
+                life, at = self.lives[-1], time.monotonic()
                 live, _ = await _get(session, "/health/live")
                 ready, body = await _get(session, "/health/ready")
                 metrics, text = await _get(session, "/metrics")
@@ -195,11 +224,8 @@ class Kubelet:
                     life.ready = time.monotonic()
                 if life.ready is None:
                     continue  # it starts
-                self.observed.live[live] += 1
-                self.observed.ready[ready] += 1
-                if body:
-                    notes = json.loads(body)["notes"]
-                    self.observed.notes.update(f"{name}: {notes[name]}" for name in notes)
+                notes = json.loads(body)["notes"] if body else {}
+                self.observed.probes.append(Probe(at, life, live, ready, notes))
                 if metrics == "200":
                     self.scrape = Scrape(text)
                     self._check_law()

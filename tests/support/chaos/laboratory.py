@@ -22,11 +22,12 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from app.core.request import Signal
+from app.health import DEAD_LETTERS
 from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
 from tests.support.chaos.fault import ANSWERED, Fault
-from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
+from tests.support.chaos.kubelet import NOT_LIVE, Kubelet, Probe
 from tests.support.chaos.machine import Machine
 from tests.support.chaos.numbered import numbers
 from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
@@ -34,6 +35,7 @@ from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
+from tests.support.scrape import Scrape
 from tests.support.service import COMMAND, SOON, Service
 from tests.support.volume import Volume, can_mount
 
@@ -82,8 +84,8 @@ class Trial:
     """The codes with which the service ended."""
     recovered: float
     """Seconds from the end of the fault until both transports took requests again, and something was delivered."""
-    live: Counter[str]
     ready: Counter[str]
+    """What ``/health/ready`` answered, by status."""
     notes: frozenset[str]
     wrong: tuple[str, ...]
     """What should not have been."""
@@ -113,6 +115,14 @@ class Laboratory:
         # Ports that no outgoing connection gets while it is away.
         self.backend = Backend(http_port=free_port(), grpc_port=free_port(), breaks_calls=True)
         self.stretches: list[Stretch] = []
+        self.between: Counter[Seen] = Counter()
+        """What came of requests before, between and after trials."""
+        self.wrong: list[str] = []
+        """What should not have been then, and in the books at the end."""
+        self._judged = 0
+        """How many answers to clients were looked at."""
+        self._lasting: set[str] = set()
+        """The notes that stay until the end."""
         self.damaged: set[int] = set()
         """What was in pages that a fault destroyed."""
         self.more_than_memory = 4000
@@ -182,7 +192,8 @@ class Laboratory:
 
     async def _suffer(self, *faults: Fault, hold: float | None) -> Trial:
         await self.clients.until_all_served("before a fault")
-        answers, lives = len(self.clients.answers), len(self.kubelet.lives)
+        self._judge_between()
+        lives = len(self.kubelet.lives)
         acknowledged, began = len(self.clients.acknowledged), time.monotonic()
         self.kubelet.fresh()
         # First those that need most of the rest to be whole while they are inflicted.
@@ -199,13 +210,15 @@ class Laboratory:
         await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
         await self.clients.until_all_served(f"after {', '.join(map(str, faults))}")
         recovered = time.monotonic()
+        self._lasting |= {DEAD_LETTERS for fault in faults if "dead" in fault.notes}
+        await self.kubelet.until_well(self._lasting)
         met_lives = self.kubelet.lives[lives - 1 :]
         # A process that can keep nothing any more delivers to its last moment.
         over = max([relieved, *(life.ended for life in met_lives if life.ended is not None)]) + _READ_LATE
         self.stretches += [
             Stretch(fault.repeats, began, over, _EXPORT_TIMEOUT + _COMMIT) for fault in faults if fault.repeats
         ]
-        met = self.clients.answers[answers:]
+        met = self._fresh_answers()
         observed = self.kubelet.fresh()
         endings = tuple(life.code for life in met_lives if life.code is not None)
         return Trial(
@@ -218,10 +231,13 @@ class Laboratory:
             details=Counter(answer.detail for answer in met if answer.seen is not Seen.TAKEN),
             endings=endings,
             recovered=recovered - relieved,
-            live=observed.live,
-            ready=observed.ready,
+            ready=Counter(probe.ready for probe in observed.probes),
             notes=frozenset(observed.notes),
-            wrong=(*self._wrong(faults, met, endings), *observed.unbalanced),
+            wrong=(
+                *self._wrong(faults, met, endings),
+                *self._wrong_health(faults, observed.probes),
+                *observed.unbalanced,
+            ),
         )
 
     async def _show(self, faults: Sequence[Fault], hold: float | None) -> list[Fault]:
@@ -241,13 +257,14 @@ class Laboratory:
     async def settle(self) -> Verdict:
         """Stop the clients, have all that is kept delivered, drain the service, and judge."""
         await self.clients.finish()
+        self._judge_between()
         self.backend.otherwise = Success()
         await self.backend.start()
         await self.kubelet.until_up()
         # Not with the kubelet: what ends now must end well.
         async with self.kubelet.held():
             await asyncio.to_thread(self._replay)
-            await self.service.settled(
+            scrape = await self.service.settled(
                 lambda s: all((books := s.books(signal)).queued + books.dead == 0 for signal in Signal),
                 "all that was kept is delivered",
             )
@@ -255,14 +272,16 @@ class Laboratory:
         assert code == 0, f"the drain ended with {code}"
         assert " 0 dead, 0 left on disk" in self.service.log.splitlines()[-1], self.service.log[-2000:]
         unheard = {id(received) for received in self.backend.unheard}
+        deliveries = [
+            Delivery(taken.signal, numbers(taken.signal, taken.body), taken.at, id(taken) in unheard)
+            for taken in self.backend.taken
+        ]
+        self._judge_books(scrape, deliveries)
         return judge(
             sent=self.clients.signals,
             acknowledged=self.clients.acknowledged,
             resent=self.clients.resent,
-            deliveries=[
-                Delivery(taken.signal, numbers(taken.signal, taken.body), taken.at, id(taken) in unheard)
-                for taken in self.backend.taken
-            ],
+            deliveries=deliveries,
             stretches=self.stretches,
             damaged=self.damaged,
         )
@@ -276,6 +295,54 @@ class Laboratory:
             assert answer.status == 200, (answer.status, answer.read())
         finally:
             connection.close()
+
+    def _fresh_answers(self) -> list[Answer]:
+        """What clients were answered since the last time."""
+        fresh = self.clients.answers[self._judged :]
+        self._judged += len(fresh)
+        return fresh
+
+    def _judge_between(self) -> None:
+        """Where there is no fault everything is acknowledged."""
+        fresh = self._fresh_answers()
+        self.between.update(answer.seen for answer in fresh)
+        self.wrong += [
+            f"without a fault, over {answer.transport}: {answer.seen}: {answer.detail}"
+            for answer in fresh
+            if answer.seen is not Seen.TAKEN
+        ]
+
+    def _judge_books(self, scrape: Scrape, deliveries: Iterable[Delivery]) -> None:
+        """See that a process which lived all the while has counted what arrived; one that did not has forgotten."""
+        if len(self.kubelet.lives) > 1:
+            return
+        arrived: dict[Signal, set[int]] = {signal: set() for signal in Signal}
+        for delivery in deliveries:
+            arrived[delivery.signal].update(delivery.numbers)
+        for signal, items in arrived.items():
+            books = scrape.books(signal)
+            most = len(items) + sum(self.clients.resent[number] for number in items)
+            if not len(items) <= books.accepted <= most:
+                self.wrong.append(f"{books.accepted} {signal.noun} were counted as accepted, {len(items)} arrived")
+            rejected = scrape.total("otlp_exporter_dropped_items_total", signal=signal.value, reason="rejected")
+            if books.dropped != rejected:
+                self.wrong.append(f"{books.dropped - rejected:.0f} {signal.noun} were dropped, not by the destination")
+
+    def _wrong_health(self, faults: Iterable[Fault], probes: Iterable[Probe]) -> list[str]:
+        """What the service said of itself and must not say; only one that is about to end may say anything."""
+        ready, live, notes = {"200"}, {"200"}, {note.split()[0] for note in self._lasting}
+        for fault in faults:
+            ready |= fault.ready
+            live |= fault.live
+            notes |= fault.notes
+        said: Counter[str] = Counter()
+        for probe in probes:
+            said.update(f"a note {name}: {text}" for name, text in probe.notes.items() if name.split()[0] not in notes)
+            if not probe.leaving and probe.ready not in ready:
+                said[f"not ready: {probe.ready}"] += 1
+            if not probe.leaving and probe.live not in live:
+                said[f"not live: {probe.live}"] += 1
+        return [f"{times} probes: {what}" for what, times in said.items()]
 
     def _wrong(self, faults: Iterable[Fault], met: Iterable[Answer], endings: Iterable[int]) -> list[str]:
         """What clients saw and must not see, and how the service ended and must not end."""

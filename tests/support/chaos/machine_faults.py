@@ -57,6 +57,8 @@ class DescriptorsExhausted(Fault):
     """No file can be opened, and no connection accepted or made; those that are there go on."""
 
     name = "file descriptors exhausted"
+    ready = live = frozenset({"none"})
+    notes = frozenset({"export"})
     touches = frozenset({"machine"})
     sees = frozenset({Seen.CUT, Seen.SILENCE})
 
@@ -83,6 +85,7 @@ class LoopBlocked(Fault):
     """The thread of the event loop stands still; gRPC's, and the queue's, go on."""
 
     name = "event loop blocked"
+    ready = live = frozenset({"none"})
     touches = frozenset({"process"})
     needs = frozenset({"root"})
     sees = frozenset({Seen.SILENCE, Seen.CUT})
@@ -106,6 +109,7 @@ class MemoryShort(Fault):
     """A neighbour in the same container takes what is left below the limit."""
 
     name = "memory limit near"
+    notes = frozenset({"memory"})
     touches = frozenset({"machine"})
     needs = frozenset({"cgroup"})
     left = 16 << 20

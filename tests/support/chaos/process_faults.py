@@ -30,6 +30,7 @@ class Killed(Fault):
 
 class Terminated(Fault):
     name = "SIGTERM"
+    ready = frozenset({"503"})
     touches = frozenset({"process"})
     sees = frozenset({Seen.CUT, Seen.NOBODY})
     ends = frozenset({0})
@@ -46,6 +47,7 @@ class Stopped(Fault):
     """Clients give up meanwhile; what they sent may have been kept."""
 
     name = "SIGSTOP, SIGCONT"
+    ready = live = frozenset({"none"})
     touches = frozenset({"process"})
     sees = frozenset({Seen.SILENCE, Seen.CUT})
     repeats = "stopped while a delivery was answered"

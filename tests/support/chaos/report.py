@@ -20,6 +20,10 @@ class Row:
     fault: str
     trials: list[Trial] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    between: Counter[Seen] = field(default_factory=Counter)
+    """What came of requests without a fault."""
+    astray: list[str] = field(default_factory=list)
+    """What should not have been, and belongs to no trial."""
     raised: list[str] = field(default_factory=list)
     """Where the laboratory could not go on, and why."""
 
@@ -31,6 +35,8 @@ class Row:
         """What should not have been."""
         for text in self.raised:
             yield f"{self.fault}: {text}"
+        for text, times in Counter(self.astray).items():
+            yield f"{self.fault}: {times} times {text}"
         for trial in self.trials:
             for text in trial.wrong:
                 yield f"{' + '.join(trial.faults)}: {text}"
@@ -60,6 +66,8 @@ class Row:
         """Add what came of the same fault elsewhere."""
         self.trials += other.trials
         self.verdicts += other.verdicts
+        self.between += other.between
+        self.astray += other.astray
         self.raised += other.raised
 
     def account(self) -> list[str]:
@@ -85,7 +93,8 @@ class Row:
         seconds = [trial.recovered for trial in self.trials]
         return [
             self.fault,
-            ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind]),
+            _kinds(seen),
+            _kinds(self.between),
             ", ".join(f"{code} ({times})" for code, times in sorted(endings.items())) or "none",
             ", ".join(sorted(ready)) + (f"; {', '.join(notes)}" if notes else ""),
             f"{median(seconds):.1f} s, {max(seconds):.1f} s" if seconds else "never",
@@ -93,8 +102,19 @@ class Row:
 
 
 _ACCOUNT = ["fault", "times", "acknowledged", "delivered", "lost", "delivered again, and why"]
-_SIGHT = ["fault", "clients saw", "exit codes", "`/health/ready`; notes in it", "well again after: median, most"]
+_SIGHT = [
+    "fault",
+    "clients saw",
+    "before, between and after",
+    "exit codes",
+    "`/health/ready`; notes in it",
+    "well again after: median, most",
+]
 _TOGETHER = ["fault", "times with others", "of these it showed", "with how many different ones"]
+
+
+def _kinds(seen: Counter[Seen]) -> str:
+    return ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind])
 
 
 def tables(rows: Sequence[Row]) -> str:

@@ -39,6 +39,8 @@ async def try_fault(
             for _ in range(times):
                 row.trials.append(await lab.suffer(fault()))
             row.verdicts.append(await lab.settle())
+            row.between += lab.between
+            row.astray += lab.wrong
     return row
 
 
@@ -68,6 +70,8 @@ async def storm(
                 row.trials.append(trial)
                 tell(f"{' + '.join(trial.faults)}: well again after {trial.recovered:.1f} s")
             row.verdicts.append(await lab.settle())
+            row.between += lab.between
+            row.astray += lab.wrong
     return row
 
 
