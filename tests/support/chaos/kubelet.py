@@ -26,8 +26,8 @@ _PROBE_TIMEOUT: Final = 1.0
 NOT_LIVE: Final = 15.0
 """For how long the service may be not live before it is killed; Kubernetes gives it thirty seconds and more."""
 _BACKOFF: Final = 0.2
-_LEAVING: Final = 1.0
-"""How long a process may need from closing its doors to its end; that is noticed a moment later."""
+_LEAVING: Final = 2.0
+"""How long a process may need from closing its doors to its end; gRPC looks for a free descriptor once a second only."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from tests.support.chaos.report import Row
 __all__ = ["PROTOCOLS", "storm", "try_fault"]
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("http/protobuf", "grpc")
-_LONGEST: Final = 1.5
+_LONGEST: Final = 2.5
 
 Tell = Callable[[str], object]
 
