@@ -27,7 +27,7 @@ NOT_LIVE: Final = 15.0
 """For how long the service may be not live before it is killed; Kubernetes gives it thirty seconds and more."""
 _BACKOFF: Final = 0.2
 _LEAVING: Final = 2.0
-"""How long a process may need from closing its doors to its end; gRPC looks for a free descriptor once a second only."""
+"""How long a process may need from closing its doors to its end: gRPC looks for a free descriptor once a second."""
 
 
 @dataclass(slots=True)

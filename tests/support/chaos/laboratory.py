@@ -29,7 +29,7 @@ from tests.support.chaos.clients import Answer, Clients, Seen
 from tests.support.chaos.fault import ANSWERED, Fault
 from tests.support.chaos.kubelet import NOT_LIVE, Kubelet, Probe
 from tests.support.chaos.machine import Machine
-from tests.support.chaos.numbered import numbers
+from tests.support.chaos.numbered import altered, numbers
 from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
 from tests.support.exchange import Success
 from tests.support.faults import Faults
@@ -273,7 +273,13 @@ class Laboratory:
         assert " 0 dead, 0 left on disk" in self.service.log.splitlines()[-1], self.service.log[-2000:]
         unheard = {id(received) for received in self.backend.unheard}
         deliveries = [
-            Delivery(taken.signal, numbers(taken.signal, taken.body), taken.at, id(taken) in unheard)
+            Delivery(
+                taken.signal,
+                numbers(taken.signal, taken.body),
+                taken.at,
+                altered(taken.signal, taken.body),
+                id(taken) in unheard,
+            )
             for taken in self.backend.taken
         ]
         self._judge_books(scrape, deliveries)

@@ -3,7 +3,8 @@
 - *lost*: acknowledged, and never arrived. It must be nothing.
 - *repeated*: arrived more than once. It needs an explanation: a stretch of time in which something happened to the very
   delivery that was not the last, an answer of the destination that was not heard, or a client that sent it again.
-- *invented*: arrived, and was never sent, or not as that.
+- *invented*: arrived, and was never sent, or as another signal.
+- *altered*: arrived, but not as it was sent.
 
 What was not acknowledged may arrive or not.
 """
@@ -26,6 +27,8 @@ class Delivery:
     numbers: Sequence[int]
     at: float
     """When it came, in seconds."""
+    altered: Sequence[int] = ()
+    """Those of them that are not as they were sent."""
     unheard: bool = False
     """Whether the destination took it and then said no, or nothing."""
 
@@ -64,10 +67,11 @@ class Verdict:
     unexplained: Mapping[int, tuple[float, float]]
     """What arrived more than once and should not have, and when: the first of such a pair of deliveries."""
     invented: frozenset[int]
+    altered: frozenset[int]
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.unexplained or self.invented)
+        return not (self.lost or self.unexplained or self.invented or self.altered)
 
 
 def judge(
@@ -117,6 +121,7 @@ def judge(
         repeated=repeated,
         unexplained=unexplained,
         invented=frozenset(invented),
+        altered=frozenset(number for delivery in deliveries for number in delivery.altered),
     )
 
 

@@ -44,6 +44,7 @@ class Row:
             for what, numbers in (
                 ("were lost", verdict.lost),
                 ("arrived and were never sent", verdict.invented),
+                ("arrived not as they were sent", verdict.altered),
             ):
                 if numbers:
                     yield f"{self.fault}: {len(numbers)} items {what}: {sorted(numbers)[:20]}"
