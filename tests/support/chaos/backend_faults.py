@@ -147,6 +147,10 @@ class EveryCode(_Answering):
         self._http = cycle(_HTTP_CODES)
         self._grpc = cycle(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
 
+    async def shows(self, lab: "Laboratory") -> None:
+        await super().shows(lab)
+        await lab.kubelet.until_noted("dead letters")
+
     def answer(self, received: Received, /) -> Answer:
         return Http(next(self._http)) if received.protocol == "http" else Grpc(next(self._grpc), "no")
 

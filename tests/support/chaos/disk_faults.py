@@ -205,6 +205,8 @@ class SyncHangsForGood(SyncHangs):
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.kubelet.until_ended(self.lives)
+        said = [(probe.live, probe.ready) for probe in lab.kubelet.observed.probes]
+        assert ("503", "503") in said, said[-10:]
 
 
 class WriterDies(SyncHangsForGood):

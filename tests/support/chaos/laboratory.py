@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -26,8 +26,9 @@ from app.health import DEAD_LETTERS
 from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
-from tests.support.chaos.fault import ANSWERED, Fault
-from tests.support.chaos.kubelet import NOT_LIVE, Kubelet, Probe
+from tests.support.chaos.fault import Fault
+from tests.support.chaos.judges import wrong_answers, wrong_books, wrong_endings, wrong_health
+from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
 from tests.support.chaos.machine import Machine
 from tests.support.chaos.numbered import altered, numbers
 from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
@@ -35,7 +36,6 @@ from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
-from tests.support.scrape import Scrape
 from tests.support.service import COMMAND, SOON, Service
 from tests.support.volume import Volume, can_mount
 
@@ -60,8 +60,6 @@ sys.exit(main())""",
 )
 """The service with a twelfth of its patience for a disk that does not answer."""
 _HURRIED_NOT_LIVE: Final = 1.0
-_CHANNEL_BACKOFF: Final = 1.0
-"""For how long a gRPC channel may repeat that nobody was there, after somebody is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +232,9 @@ class Laboratory:
             ready=Counter(probe.ready for probe in observed.probes),
             notes=frozenset(observed.notes),
             wrong=(
-                *self._wrong(faults, met, endings),
-                *self._wrong_health(faults, observed.probes),
+                *wrong_answers(faults, met, self.kubelet.was_up),
+                *wrong_endings(faults, endings),
+                *wrong_health(faults, self._lasting, observed.probes),
                 *observed.unbalanced,
             ),
         )
@@ -282,7 +281,8 @@ class Laboratory:
             )
             for taken in self.backend.taken
         ]
-        self._judge_books(scrape, deliveries)
+        if len(self.kubelet.lives) == 1:  # one that was started again has forgotten what it counted before
+            self.wrong += wrong_books(scrape, deliveries, self.clients.resent)
         return judge(
             sent=self.clients.signals,
             acknowledged=self.clients.acknowledged,
@@ -312,56 +312,4 @@ class Laboratory:
         """Where there is no fault everything is acknowledged."""
         fresh = self._fresh_answers()
         self.between.update(answer.seen for answer in fresh)
-        self.wrong += [
-            f"without a fault, over {answer.transport}: {answer.seen}: {answer.detail}"
-            for answer in fresh
-            if answer.seen is not Seen.TAKEN
-        ]
-
-    def _judge_books(self, scrape: Scrape, deliveries: Iterable[Delivery]) -> None:
-        """See that a process which lived all the while has counted what arrived; one that did not has forgotten."""
-        if len(self.kubelet.lives) > 1:
-            return
-        arrived: dict[Signal, set[int]] = {signal: set() for signal in Signal}
-        for delivery in deliveries:
-            arrived[delivery.signal].update(delivery.numbers)
-        for signal, items in arrived.items():
-            books = scrape.books(signal)
-            most = len(items) + sum(self.clients.resent[number] for number in items)
-            if not len(items) <= books.accepted <= most:
-                self.wrong.append(f"{books.accepted} {signal.noun} were counted as accepted, {len(items)} arrived")
-            rejected = scrape.total("otlp_exporter_dropped_items_total", signal=signal.value, reason="rejected")
-            if books.dropped != rejected:
-                self.wrong.append(f"{books.dropped - rejected:.0f} {signal.noun} were dropped, not by the destination")
-
-    def _wrong_health(self, faults: Iterable[Fault], probes: Iterable[Probe]) -> list[str]:
-        """What the service said of itself and must not say; only one that is about to end may say anything."""
-        ready, live, notes = {"200"}, {"200"}, {note.split()[0] for note in self._lasting}
-        for fault in faults:
-            ready |= fault.ready
-            live |= fault.live
-            notes |= fault.notes
-        said: Counter[str] = Counter()
-        for probe in probes:
-            said.update(f"a note {name}: {text}" for name, text in probe.notes.items() if name.split()[0] not in notes)
-            if not probe.leaving and probe.ready not in ready:
-                said[f"not ready: {probe.ready}"] += 1
-            if not probe.leaving and probe.live not in live:
-                said[f"not live: {probe.live}"] += 1
-        return [f"{times} probes: {what}" for what, times in said.items()]
-
-    def _wrong(self, faults: Iterable[Fault], met: Iterable[Answer], endings: Iterable[int]) -> list[str]:
-        """What clients saw and must not see, and how the service ended and must not end."""
-        sees, ends = set(ANSWERED), set[int]()
-        for fault in faults:
-            sees |= fault.sees
-            ends |= fault.ends
-        wrong = [f"the service ended with {code}" for code in endings if code not in ends]
-        seen: Counter[str] = Counter()
-        for answer in met:
-            if answer.seen not in sees:
-                seen[f"{answer.transport}: {answer.seen}: {answer.detail}"] += 1
-            slack = _CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
-            if answer.seen is Seen.NOBODY and self.kubelet.was_up(answer.asked, slack):
-                seen[f"{answer.transport}: no connection to a process that lives: {answer.detail}"] += 1
-        return wrong + [f"{times} times {what}" for what, times in seen.items()]
+        self.wrong += [f"without a fault, {what}" for what in wrong_answers([], fresh, self.kubelet.was_up)]
