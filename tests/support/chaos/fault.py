@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from tests.support.chaos.clients import Seen
+from tests.support.chaos.clients import Seen, Transport
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
@@ -22,6 +22,8 @@ class Fault:
     """Programs and rights, by the names that tests/conftest.py has for them."""
     sees: ClassVar[frozenset[Seen]] = frozenset()
     """What clients may see beside `ANSWERED`. A connection is never refused while the process lives."""
+    refuses: ClassVar[frozenset[Transport]] = frozenset()
+    """Over what a process that drains may refuse connections all the same."""
     ends: ClassVar[frozenset[int]] = frozenset()
     """The exit codes with which the service may end because of it; minus the number of a signal."""
     ready: ClassVar[frozenset[str]] = frozenset()

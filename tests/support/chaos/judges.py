@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from app.core.request import Signal
-from tests.support.chaos.clients import Answer, Seen
+from tests.support.chaos.clients import Answer, Seen, Transport
 from tests.support.chaos.fault import ANSWERED, Fault
 from tests.support.chaos.kubelet import Probe
 from tests.support.chaos.oracle import Delivery
@@ -26,14 +26,16 @@ def wrong_answers(
     `was_up` tells whether at a time, and for so many seconds before it, a process was there.
     """
     sees: set[Seen] = {Seen.TAKEN}
+    refuses: set[Transport] = set()
     for fault in faults:
         sees |= ANSWERED | fault.sees
+        refuses |= fault.refuses
     wrong: Counter[str] = Counter()
     for answer in answers:
         if answer.seen not in sees:
             wrong[f"{answer.transport}: {answer.seen}: {answer.detail}"] += 1
         slack = _CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
-        if answer.seen is Seen.NOBODY and was_up(answer.asked, slack):
+        if answer.seen is Seen.NOBODY and answer.transport not in refuses and was_up(answer.asked, slack):
             wrong[f"{answer.transport}: no connection to a process that lives: {answer.detail}"] += 1
     return [f"{times} times {what}" for what, times in wrong.items()]
 

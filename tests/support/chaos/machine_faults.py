@@ -57,6 +57,7 @@ class DescriptorsExhausted(Fault):
     """No file can be opened, and no connection accepted or made; those that are there go on."""
 
     name = "file descriptors exhausted"
+    refuses = frozenset({"grpc"})  # its second listener, which tells who comes to come back, needs a descriptor
     ready = live = frozenset({"none"})
     notes = frozenset({"export"})
     touches = frozenset({"machine"})

@@ -11,6 +11,7 @@ from tests.support.chaos.disk_faults import SyncHangs
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.judges import wrong_answers, wrong_books, wrong_endings, wrong_health
 from tests.support.chaos.kubelet import Life, Probe
+from tests.support.chaos.machine_faults import DescriptorsExhausted
 from tests.support.chaos.oracle import Delivery
 from tests.support.chaos.process_faults import Killed, Stopped, Terminated
 from tests.support.scrape import Scrape
@@ -45,6 +46,12 @@ class TestAnswers:
         # gRPC's channel repeats for a second what it knows.
         wrong = wrong_answers([Killed()], answers, lambda _, slack: slack == 0)
         assert wrong == ["1 times http: no connection to a process that lives: so it was said"]
+
+    def test_a_drain_without_a_descriptor_refuses_connections_over_grpc_alone(self) -> None:
+        faults = [Terminated(), DescriptorsExhausted()]
+        assert wrong_answers(faults, [answer(Seen.NOBODY, "grpc")], lambda *_: True) == []
+        assert len(wrong_answers(faults, [answer(Seen.NOBODY)], lambda *_: True)) == 1
+        assert len(wrong_answers(faults[1:], [answer(Seen.NOBODY, "grpc")], lambda *_: False)) == 1
 
 
 def test_the_service_ends_only_as_one_of_the_faults_has_it() -> None:
