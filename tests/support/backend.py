@@ -41,6 +41,7 @@ class Backend:
         grpc_port: for OTLP/gRPC; 0 is any free one.
         tls: serve both over TLS.
         mutual: ask clients for a certificate.
+        breaks_calls: have a relay before gRPC that can break a call; not over TLS.
         record: a file that gets a JSON line for each item that is taken.
     """
 
@@ -51,6 +52,7 @@ class Backend:
         grpc_port: int = 0,
         tls: Certificates | None = None,
         mutual: bool = False,
+        breaks_calls: bool = False,
         record: Path | None = None,
     ) -> None:
         self.requests: list[Received] = []
@@ -65,7 +67,7 @@ class Backend:
         """The answer when the script has none."""
         self._script: deque[Answer] = deque()
         self._http = HttpSide(self._ask, http_port, None if tls is None else tls.server_context(mutual=mutual))
-        self._grpc = GrpcSide(self._ask, grpc_port, tls, mutual=mutual)
+        self._grpc = GrpcSide(self._ask, grpc_port, tls, mutual=mutual, breaks_calls=breaks_calls)
         self._scheme = "https" if tls else "http"
         self._record = record
         self._changed = asyncio.Condition()
