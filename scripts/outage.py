@@ -43,6 +43,11 @@ def settled_memory(report: Report) -> tuple[float, list[int]]:
     return median(report.memory_between(full, full + 1)), sorted(report.memory_between(full, report.empty_at))
 
 
+def full_speed(report: Report) -> float | None:
+    """What part of the usual speed the drain had when all might be under way; None: it was too short for that."""
+    return report.drain.full_speed / report.usual.full_speed if report.usual.full_speed else None
+
+
 def most_of(sizes: list[int]) -> int:
     """What 95 of 100 do not exceed."""
     return sizes[int(0.95 * (len(sizes) - 1))]
@@ -61,10 +66,10 @@ def told(report: Report) -> Iterator[str]:
         f"({most_of(later) / value - 1:+.0%})"
     )
     yield f"/health/ready, before it came back: {[body for at, _, body in report.health if at < report.back_at][-1]}"
-    yield (
-        f"drained at {drain.full_speed / report.usual.full_speed:.0%} of the usual speed, when {CONCURRENCY} batches "
-        "of each signal might be under way"
-    )
+    if (speed := full_speed(report)) is None:
+        yield "drained too soon to tell how fast"
+    else:
+        yield f"drained at {speed:.0%} of the usual speed, when {CONCURRENCY} batches of each signal might be under way"
     yield "batches of one signal under way at the destination at most, by quarters of a second: " + " ".join(
         str(drain.at_once(n / 4, (n + 1) / 4)) for n in range(int(4 * (drain.arrivals[-1].at)) + 1)
     )
@@ -115,8 +120,8 @@ def _drained(report: Report) -> Iterator[str]:
             yield f"a batch of {signal.value} was {places} places out of its turn"
     if not drain.ramps:
         yield "more came at once than the destination's answers allow"
-    if drain.full_speed < 0.8 * report.usual.full_speed:
-        yield f"it drained at {drain.full_speed / report.usual.full_speed:.0%} of the usual speed"
+    if (speed := full_speed(report)) is not None and speed < 0.8:
+        yield f"it drained at {speed:.0%} of the usual speed"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """A collector that is away costs nothing but disk."""
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,6 +22,7 @@ from tests.support.service import SOON, Service
 pytestmark = pytest.mark.alone
 
 MIB = 1 << 20
+ROOT = Path(__file__).parents[2]
 
 
 async def test_an_outage_longer_than_memory_loses_nothing_and_keeps_memory_flat(tmp_path: Path) -> None:
@@ -101,6 +105,15 @@ async def test_an_outage_in_which_clients_send_several_times_what_the_queue_hold
     assert drain.most_at_once == dict.fromkeys(Signal, CONCURRENCY), "until it goes at full speed"
     assert not report.usual.ramps, "there is no need for it where the destination was there all the while"
     assert drain.full_speed > 0.6 * report.usual.full_speed, "the answers take nearly all of the time"
+
+
+def test_the_script_does_it_with_as_much_as_it_is_told() -> None:
+    command = [sys.executable, "-m", "scripts.outage", "--bound", "32", "--sent", "24"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    assert re.search(r"\n24 MiB sent; [1-9]\d* refusals, 0 without a hint\n", ended.stdout)
+    assert re.search(r"\n[1-9]\d* requests acknowledged, 0 lost, 0 delivered twice\n", ended.stdout)
+    assert "\ndrained too soon to tell how fast\n" in ended.stdout
 
 
 def test_who_was_there_before_another_for_certain_is_out_of_its_turn_behind_it() -> None:

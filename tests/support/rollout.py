@@ -57,7 +57,7 @@ class _Fleet:
         self._balancer = balancer
         self._settings: dict[str, dict[str, Any]] = {
             "exporter": {"endpoint": endpoint, "retry": SOON},
-            "shutdown": {"delay": "3s", "grace": f"{grace}s", "handoff": balancer.http_url if handoff else None},
+            "shutdown": {"delay": "2s", "grace": f"{grace}s", "handoff": balancer.http_url if handoff else None},
         }
         self.all: list[Service] = []
         self.running: list[Service] = []
