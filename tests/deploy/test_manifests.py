@@ -118,12 +118,28 @@ def test_the_production_overlay_has_a_claim_for_each_pod_that_outlives_it() -> N
     assert set(workload.spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
 
 
+def test_pods_come_at_once_and_go_slowly() -> None:
+    (scaler,) = kustomize().kind("HorizontalPodAutoscaler")
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (3, 20)
+    up, down = scaler["spec"]["behavior"]["scaleUp"], scaler["spec"]["behavior"]["scaleDown"]
+    assert (up["stabilizationWindowSeconds"], up["selectPolicy"]) == (0, "Max")
+    assert (down["stabilizationWindowSeconds"], down["selectPolicy"]) == (300, "Min")
+    assert {(policy["type"], policy["value"], policy["periodSeconds"]) for policy in up["policies"]} == {
+        ("Percent", 100, 30),
+        ("Pods", 4, 30),
+    }
+    assert {(policy["type"], policy["value"], policy["periodSeconds"]) for policy in down["policies"]} == {
+        ("Percent", 50, 60),
+        ("Pods", 2, 60),
+    }
+
+
 def test_no_secret_is_rendered() -> None:
     for of, components in RENDERS:
         assert list(kustomize(*components, of=of).kind("Secret")) == []
 
 
-def test_a_network_of_several_namespaces_has_all_of_it_in_one() -> None:
+def test_another_namespace_has_all_of_it() -> None:
     render = kustomize(*ALL)
     moved = Render(build("base", ALL, {"namespace": "elsewhere"}), render.given)
     assert {each["metadata"].get("namespace", "elsewhere") for each in moved.objects} == {"elsewhere"}
