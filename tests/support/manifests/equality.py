@@ -13,6 +13,9 @@ from tests.support.manifests.objects import Manifest, Render, Workload, matches,
 __all__ = ["differences"]
 
 _METADATA = frozenset({"apiVersion", "kind", "metadata", "status"})
+_SETTINGS = ("OTLP_", "OTEL_EXPORTER_OTLP_")
+"""Variables that settings come of, as they may come of the file."""
+
 _NAMES = frozenset({"name", "serviceAccountName", "serviceName", "host"})
 _SELECTORS = frozenset({"selector", "podSelector", "labelSelector"})
 
@@ -27,7 +30,7 @@ def _meaning(render: Render) -> dict[str, Any]:
     what = told(render)
     found: dict[str, Any] = {
         "settings": what.settings().model_dump(),
-        "environment": what.environment,
+        "environment": {k: v for k, v in what.environment.items() if not k.startswith(_SETTINGS)},
         "of the pod": {
             variable["name"]: variable["valueFrom"]["fieldRef"]["fieldPath"]
             for variable in container.get("env") or ()
@@ -41,7 +44,8 @@ def _meaning(render: Render) -> dict[str, Any]:
     }
     for manifest in render.objects:
         if _about(render, workload, manifest):
-            found[_role(manifest)] = _plain(render, workload, {k: v for k, v in manifest.items() if k not in _METADATA})
+            plain = _plain(render, workload, {k: v for k, v in manifest.items() if k not in _METADATA})
+            found[_role(manifest)] = sorted([*found.get(_role(manifest), ()), plain], key=repr)
     return found
 
 
