@@ -329,9 +329,9 @@ class Service:
         dead = sum(self.queue.dead.items(signal) for signal in Signal)
         where = "on disk" if self._settings.queue.storage == "disk" else "lost with the memory they were in"
         return (
-            f"{metrics.total(metrics.accepted)} items accepted, {metrics.total(metrics.recovered)} recovered, "
-            f"{metrics.total(metrics.sent) - handed_off} delivered, {siblings}"
-            f"{metrics.total(metrics.dropped)} dropped, {dead} dead, {self._left()} left {where}"
+            f"{metrics.accepted.total} items accepted, {metrics.recovered.total} recovered, "
+            f"{metrics.sent.total - handed_off} delivered, {siblings}"
+            f"{metrics.dropped.total} dropped, {dead} dead, {self._left()} left {where}"
         )
 
     def _left(self) -> int:

@@ -333,7 +333,7 @@ class DiskQueue:
         )
         self._commit_began = None
         self._stalled = False
-        self._metrics.commit_seconds.observe(self._clock.monotonic() - began)
+        self._metrics.commit_seconds.labels().observe(self._clock.monotonic() - began)
         return commit
 
     def _keep(self, group: list[_Pending], commit: Commit) -> None:

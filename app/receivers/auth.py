@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
-from prometheus_client import Counter
-
 from app.core.errors import OverQuota, Unauthenticated
 from app.core.request import Signal
 from app.settings import AuthSettings, Quota, Watched
 from app.settings.api_keys import all_keys
 from app.telemetry.metrics import Metrics
+from app.telemetry.series import Count
 
 __all__ = ["Doorkeeper", "Holder"]
 
@@ -58,7 +57,7 @@ class Holder:
 
     def __init__(self, name: str, quota: Quota | None, metrics: Metrics, monotonic: Callable[[], float]) -> None:
         self.name = name
-        self._counters: dict[Signal, Counter] = {
+        self._counters: dict[Signal, Count] = {
             signal: metrics.auth_items.labels(name, signal.value) for signal in Signal
         }
         limits = quota or Quota()

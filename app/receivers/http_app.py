@@ -14,6 +14,7 @@ from typing import Final
 
 import grpc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.core.errors import Retryable, TooLarge, UnsupportedEncoding
 from app.core.instance import HEADER
@@ -25,10 +26,11 @@ from app.receivers.budget import Budget, Lease
 from app.receivers.cors import Cors
 from app.receivers.encoding import Encoding, choose_encoding, read_content_type
 from app.receivers.handler import Handler
-from app.receivers.http_bounds import BUSY
+from app.receivers.http_bounds import BUSY, WHOLE
 from app.receivers.inflate import announced, inflate_async
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import forecast
+from app.receivers.turns import Turnstile
 from app.settings import CorsSettings
 
 __all__ = ["Limits", "OtlpApp"]
@@ -106,6 +108,7 @@ class OtlpApp:
         self._meter = meter
         self._rest = rest
         self._cors = cors or Cors(CorsSettings())
+        self._turnstile = Turnstile()  # or gRPC, which takes one call in a turn of the loop, would starve beside it
         self._monotonic = monotonic
 
     @property
@@ -128,10 +131,10 @@ class OtlpApp:
         except _Gone:
             return
         self._meter.answered(signal, str(answer.status), scope["method"])
-        if answer is TAKEN and head.encoding:
-            start, body = _TAKEN[head.encoding]
-        else:
-            start, body = _write(signal, choose_encoding(head.content_type, head.accept), answer)
+        if answer is TAKEN and head.encoding and not head.origin and WHOLE in scope.get("extensions", ()):
+            await send(_TAKEN[head.encoding])
+            return
+        start, body = _write(signal, choose_encoding(head.content_type, head.accept), answer)
         if head.origin and self._cors.on:
             start = dict(start, headers=[*start["headers"], *self._cors.of_answer(head.origin)])
         await send(start)
@@ -143,6 +146,7 @@ class OtlpApp:
                 return _not_allowed(scope["method"], signal)
             self._check_open(scope)
             holder = self._handler.admit(head.authorization.decode("latin-1"), head.api_key.decode("latin-1"))
+            await self._turnstile.turn()
             return await self._take(signal, head, receive, holder)
         except _Gone:
             raise
@@ -247,4 +251,13 @@ def _empty(status: int, headers: list[tuple[bytes, bytes]]) -> tuple[Message, Me
     return {"type": "http.response.start", "status": status, "headers": headers}, {"type": "http.response.body"}
 
 
-_TAKEN: Final = {encoding: _write(Signal.TRACES, encoding, TAKEN) for encoding in Encoding}  # for each signal the same
+def _whole(start: Message, body: Message) -> Message:
+    """The same in one message, for connections that take it."""
+    lines = [STATUS_LINE[start["status"]], *[b"%s: %s\r\n" % header for header in start["headers"]]]
+    return {"type": WHOLE, "head": b"".join(lines), "body": body["body"]}
+
+
+_TAKEN: Final = {
+    encoding: _whole(*_write(Signal.TRACES, encoding, TAKEN))  # for each signal the same
+    for encoding in Encoding
+}

@@ -6,10 +6,14 @@ from typing import Final
 
 from uvicorn.server import ServerState
 
-__all__ = ["BUSY", "Bounds", "State"]
+__all__ = ["BUSY", "WHOLE", "Bounds", "State"]
 
 BUSY: Final = "otlp.busy"
 """The key in a scope's state under which a connection says why the application is to refuse, for now."""
+
+WHOLE: Final = "otlp.answer"
+"""The extension of a connection that takes an answer in one message of this type, with `head`, the bytes of its status
+line and headers but for the date and the connection's, and `body`. Its parts as ASGI has them cost 7 µs more."""
 
 
 @dataclass(frozen=True, slots=True)

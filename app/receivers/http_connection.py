@@ -16,17 +16,20 @@ Time is kept by the server, which looks at every connection's `deadline` once a 
 
 import asyncio
 import random
+import sys
+from collections.abc import Coroutine
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from math import inf
 
 import httptools
-from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendCallable, Scope
+from starlette.types import Message
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.core.errors import InvalidData
-from app.receivers.http_bounds import BUSY, State
+from app.receivers.http_bounds import BUSY, WHOLE, State
 from app.receivers.http_transport import GentleTransport
 
 __all__ = ["Connection"]
@@ -36,6 +39,16 @@ _FRAMING = 8  # bytes around one of a body; a chunk of one costs five
 _SINGLE = {b"host", b"authorization", b"x-api-key", b"content-type", b"content-encoding"}  # of which one is meant
 _LINGER_SECONDS = 2.0
 _CLOSING_IDLE_SECONDS = 1.0
+_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
+
+
+if sys.version_info >= (3, 12):
+    # A task that ends at once costs 1.5 µs less when it is not scheduled first.
+    _start = partial(asyncio.Task, eager_start=True)
+else:
+
+    def _start(work: Coroutine[None, None, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        return loop.create_task(work)
 
 
 class _Phase(Enum):
@@ -75,6 +88,7 @@ class Connection(HttpToolsProtocol):
         self._deaf = False
         self._read_until = inf
         self._unparsed = self._framing = 0
+        self._next: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._failed: RequestResponseCycle | None = None
         self._failure: Exception = InvalidData("")
         excess = len(self.connections) - bounds.max_connections
@@ -136,6 +150,13 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        try:
+            self._take_in(data)
+        finally:
+            if self._next is not None:
+                self._begin(*self._next)
+
+    def _take_in(self, data: bytes) -> None:
         before = self._phase
         if before is _Phase.BODY:
             self._framing = max(0, self._framing) + len(data)
@@ -221,6 +242,7 @@ class Connection(HttpToolsProtocol):
             self._check_head(given)
         if len(self.pipeline) >= _PIPELINE:
             raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once on one connection")
+        self.scope["extensions"] = _EXTENSIONS
         if self._busy:
             self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
         try:
@@ -270,7 +292,15 @@ class Connection(HttpToolsProtocol):
     # What the application does
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
+        self._next = cycle, app
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Let the application work on a request with what has come of it: mostly all, and often it ends at once."""
+        self._next = None
+        task = _start(cycle.run_asgi(partial(self._run, cycle, app)), loop=self.loop)
+        if not task.done():
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
 
     async def _run(
         self,
@@ -278,10 +308,10 @@ class Connection(HttpToolsProtocol):
         app: ASGI3Application,
         scope: Scope,
         _receive: object,
-        send: ASGISendCallable,
+        _send: object,
     ) -> None:
         try:
-            await app(scope, partial(self._receive, cycle), send)
+            await app(scope, partial(self._receive, cycle), partial(self._send, cycle))
         except asyncio.CancelledError:
             # The server ends. uvicorn would take it for a fault and answer 500; a reset may be tried again.
             cycle.disconnected = True
@@ -293,6 +323,23 @@ class Connection(HttpToolsProtocol):
             raise self._failure
         return message
 
+    async def _send(self, cycle: RequestResponseCycle, message: Message) -> None:
+        if message["type"] != WHOLE:
+            await cycle.send(message)  # type: ignore[arg-type]  # uvicorn lists all types of it
+            return
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        head = [message["head"], *[b"%s: %s\r\n" % header for header in self.server_state.default_headers]]
+        if not cycle.keep_alive:
+            head.append(b"connection: close\r\n")
+        self.transport.write(b"".join([*head, b"\r\n", message["body"]]))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
     def on_response_complete(self) -> None:
         # In place of uvicorn's, for it starts a timer with each answer.
         self.server_state.total_requests += 1
@@ -300,7 +347,7 @@ class Connection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._begin(*self.pipeline.pop())
             if self._phase is _Phase.BODY:
                 self._set_deadline(_Phase.BODY)
         elif self._phase is _Phase.ANSWER:

@@ -7,7 +7,7 @@ type is compiled once into a function that puts a value where it belongs.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -18,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from app.receivers.scalar import Convert, ConvertAll, Unfit, convert_all_for, convert_for, show, taken_by
 from app.receivers.shape import DEPTH, TOO_DEEP, varint
+from app.receivers.shortcut import Shortcut, shortcut_for
 
 __all__ = ["IGNORED", "Field", "Plan", "plan_for", "twice"]
 
@@ -27,6 +28,9 @@ Put = Callable[[Message, Any, int], None]
 
 Extend = Callable[[Message, list[Any], int], None]
 """Add numbers, or numbers in quotes, to a repeated field of a message; the first has an index, by which errors go."""
+
+ReadItems = Callable[[str, int], tuple[bytes, int, int] | None]
+"""See `Shortcut.read_items`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,10 +49,15 @@ class Field:
     """How the items of an array are; None where there must be none."""
     extend: Extend | None = None
     """Of an item: how many numbers are put at once; None where there must be none."""
+    read_items: ReadItems | None = None
+    """Of an item: how many objects are read at once; None where there must be none."""
 
 
 class Plan:
     """How objects become messages of one type."""
+
+    shortcut: Shortcut
+    """The quick way, of a plan that is compiled."""
 
     def __init__(self, new: type[Message]) -> None:
         self.new = new
@@ -59,9 +68,10 @@ class Plan:
         """Add the fields of `message`; `plans` are those of the types met so far."""
         proto = DescriptorProto()
         message.CopyToProto(proto)
+        self.shortcut = shortcut_for(message)
         for each, described in zip(message.fields, proto.field, strict=True):
             repeated = described.label == FieldDescriptorProto.LABEL_REPEATED
-            self.fields[each.json_name] = _field(each, repeated, plans)
+            self.fields[each.json_name] = _field(each, repeated, plans, self.shortcut)
         oneofs = [frozenset(each.json_name for each in oneof.fields) for oneof in message.oneofs]
         self._oneofs = tuple(keys for keys in oneofs if len(keys) > 1)
 
@@ -115,7 +125,7 @@ def _plan(message: Descriptor, plans: dict[str, Plan]) -> Plan:
     return plan
 
 
-def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan]) -> Field:
+def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan], shortcut: Shortcut) -> Field:
     name = field.name
     if field.message_type is None:
         convert = convert_for(field)
@@ -127,7 +137,9 @@ def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan]) -> Fi
     head = varint(field.number << 3 | 2)
     if not repeated:
         return Field(_put_message(name, plan), head=head, plan=plan)
-    return Field(_put_messages(name, plan), item=Field(_add_message(name, plan), head=head, plan=plan))
+    read_items = partial(shortcut.read_items, field.json_name)
+    item = Field(_add_message(name, plan), head=head, plan=plan, read_items=read_items)
+    return Field(_put_messages(name, plan), item=item)
 
 
 def twice(key: str) -> Unfit:

@@ -1,9 +1,8 @@
 """What a receiver counts. Series are looked up once, because finding one by its labels costs more than counting."""
 
-from prometheus_client import Counter
-
 from app.core.request import Signal
 from app.telemetry.metrics import Metrics
+from app.telemetry.series import Count
 
 __all__ = ["Meter"]
 
@@ -19,7 +18,7 @@ class Meter:
         self._routes = {signal: signal.method if transport == "grpc" else signal.path for signal in Signal}
         self._seconds = {signal: metrics.request_seconds.labels(signal.value, transport) for signal in Signal}
         self._bytes = {signal: metrics.request_bytes.labels(signal.value, transport) for signal in Signal}
-        self._answers: dict[tuple[Signal, str, str], tuple[Counter, Counter]] = {}
+        self._answers: dict[tuple[Signal, str, str], tuple[Count, Count]] = {}
         # An autoscaler that finds no series does not scale down, so there is one before the first request.
         for route in self._routes.values():
             metrics.http_requests.labels("POST", route, "OK" if transport == "grpc" else "200")

@@ -18,7 +18,9 @@ __all__ = ["Hold", "forecast", "hold_freely", "read_json", "serializing"]
 Hold = Callable[[int, int], object]
 """Told how many bytes the text takes, 0 when it is let go of, and what was serialized so far; may raise."""
 
-_PIECE: Final = 16 << 10  # characters; up to eight thousand values
+_SMALL: Final = 16 << 10  # bytes that are read without a pause
+_PIECE: Final = 4 << 10  # characters; up to two thousand values
+_SHORTCUT: Final = 96 << 10  # characters; 12 ms and 6 MiB at the most that was found
 _WIDEST: Final = 4  # bytes of a character where one is beyond the Basic Multilingual Plane
 _NUMBER: Final = 8  # bytes of a double; "1," has two
 
@@ -39,13 +41,18 @@ async def read_json(signal: Signal, body: bytes, hold: Hold = hold_freely) -> Ex
         InvalidData: It is not JSON, or not such a request; says what and where.
     """
     steps = serializing(signal, body, hold=hold)
-    serialized = at_once(steps) if len(body) <= _PIECE else await in_turns(steps)
+    serialized = at_once(steps) if len(body) <= _SMALL else await in_turns(steps)
     hold(0, len(serialized))
     return ExportRequest(signal, serialized, await read_protobuf(signal, serialized))
 
 
-def serializing(signal: Signal, body: bytes, *, piece: int = _PIECE, hold: Hold = hold_freely) -> Steps[bytes]:
-    """The steps of `read_json`: values above `piece` characters are read member by member."""
+def serializing(
+    signal: Signal, body: bytes, *, piece: int = _PIECE, shortcut: int = _SHORTCUT, hold: Hold = hold_freely
+) -> Steps[bytes]:
+    """The steps of `read_json`: up to `shortcut` characters take the shortcut at once.
+
+    Where something is in doubt there, values above `piece` characters are read member by member.
+    """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -54,7 +61,13 @@ def serializing(signal: Signal, body: bytes, *, piece: int = _PIECE, hold: Hold 
     hold(size, 0)
     yield
     kind = request_type(signal)
+    plan = plan_for(kind.DESCRIPTOR)
+    if len(text) <= shortcut:
+        serialized = plan.shortcut.read(text)
+        if serialized is not None:
+            return serialized
+        shortcut = 0  # what is in doubt would mostly be so again
     try:
-        return (yield from Reader(text, piece, partial(hold, size)).read(plan_for(kind.DESCRIPTOR)))
+        return (yield from Reader(text, piece, shortcut, partial(hold, size)).read(plan))
     except Unfit as unfit:
         raise InvalidData(f"the body is not an {kind.DESCRIPTOR.name}: {unfit}") from None

@@ -2,7 +2,7 @@
 
 A parsed text can cost forty times its bytes, so only values of at most a piece are parsed and mapped whole. Of a larger
 object or array, each member is read on its own, and what the members before it came to is serialized and let go:
-the parts of a message, one after the other, are the message.
+the parts of a message, one after the other, are the message. Of an array of objects many take the shortcut together.
 """
 
 import re
@@ -22,6 +22,7 @@ __all__ = ["Reader"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*+")
 _NUMBERS: Final = re.compile(r'[-+.0-9Ee", \t\n\r]{16,},')  # and the comma after them
+_CUTS: Final = 8  # how many places where objects may end are tried
 
 
 class _NoNumber(ValueError):
@@ -53,6 +54,13 @@ class _Run:
             self.flush(pos)
         self.pause = pos + self._piece // 4
 
+    def add(self, part: bytes, pos: int, end: int) -> None:
+        """Add what was serialized of the text from `pos` to `end`."""
+        self.flush(pos)
+        self._wrote(len(part))
+        self.parts.append(part)
+        self._start = end
+
     def flush(self, pos: int) -> None:
         part = self.message.SerializeToString()
         if part:
@@ -63,14 +71,19 @@ class _Run:
 
 
 class Reader:
-    """One text, and the window of it in which values are parsed; `wrote` is told to how many bytes it came so far."""
+    """One text, and the window of it in which values are parsed.
 
-    def __init__(self, text: str, piece: int, wrote: Callable[[int], object]) -> None:
+    Values of at most `piece` characters are parsed whole, and objects of at most `shortcut` together take the shortcut;
+    `wrote` is told to how many bytes it came so far.
+    """
+
+    def __init__(self, text: str, piece: int, shortcut: int, wrote: Callable[[int], object]) -> None:
         self._text = text
         self._piece = piece
+        self._shortcut = shortcut
         self._tell = wrote
         self._written = 0
-        self._base = 0
+        self._base = -1 - piece
         self._window = ""
 
     def read(self, plan: Plan) -> Steps[bytes]:
@@ -146,15 +159,13 @@ class Reader:
         pos += not more
         index = tried = 0
         while more:
-            if item.extend is not None and pos >= tried:
-                values, tried = self._numbers(pos)
-                if values:
-                    item.extend(run.message, values, index)
-                    index += len(values)
-                    pos = self._space(tried)
-                    if pos > run.pause:
-                        run.rest(pos)
-                        yield
+            if pos >= tried:
+                number, tried = self._many(run, item, pos, depth, index)
+                if number:
+                    run.rest(tried)
+                    yield
+                    index += number
+                    more, pos = self._next(tried, "]")
                     continue
             try:
                 found = self._fit(pos)
@@ -198,14 +209,29 @@ class Reader:
 
     def _fit(self, pos: int) -> tuple[Any, int] | None:
         """Parse the value at `pos` if it is within a piece; returns it and where it ends."""
-        at = pos - self._base
-        if 0 < at < len(self._window):
-            found = self._parse(at)
-            if found is not None:
-                return found
-        self._base = pos
-        self._window = self._text[pos : pos + self._piece]
-        return self._parse(0)
+        if not 0 <= pos - self._base <= self._piece // 2:
+            self._base = pos
+            self._window = self._text[pos : pos + self._piece + self._piece // 2]
+        return self._parse(pos - self._base)
+
+    def _many(self, run: _Run, item: Field, pos: int, depth: int, index: int) -> tuple[int, int]:
+        """Read many items at once into `run`, none where there are few or one is in doubt.
+
+        Returns:
+            their number, and where they end, or up to where that was tried.
+        """
+        if item.extend is not None:
+            values, end = self._numbers(pos)
+            if values:
+                item.extend(run.message, values, index)
+            return len(values), end
+        objects = self._objects(pos)
+        found = item.read_items(objects, depth) if item.read_items is not None and objects else None
+        if found is None:
+            return 0, pos + self._shortcut
+        part, number, size = found
+        run.add(part, pos, pos + size)
+        return number, pos + size
 
     def _numbers(self, pos: int) -> tuple[list[Any], int]:
         """Parse many numbers at once, none where there are few; returns also where that was tried up to."""
@@ -213,9 +239,22 @@ class Reader:
         if match is None:
             return [], pos
         try:
-            return _DECODER.decode(f"[{match[0][:-1]}]"), match.end()
+            return _DECODER.decode(f"[{match[0][:-1]}]"), match.end() - 1
         except ValueError:  # to be told, or read, one by one
             return [], match.end()
+
+    def _objects(self, pos: int) -> str:
+        """Objects that begin alike, up to the last that does, as far as can be seen without a parser."""
+        end = limit = pos + self._shortcut
+        opening = self._text[pos : self._text.find(":", pos, limit) + 1]
+        for _ in range(_CUTS if opening else 0):
+            end = self._text.rfind(opening, pos + 1, end)
+            if end < 0:
+                break
+            objects = self._text[pos:end].rstrip(" \t\n\r")
+            if objects.endswith(","):
+                return objects[:-1]
+        return ""
 
     def _parse(self, at: int) -> tuple[Any, int] | None:
         last = self._base + len(self._window) == len(self._text)

@@ -5,11 +5,20 @@ from binascii import a2b_base64, unhexlify
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from google.protobuf.descriptor import FieldDescriptor
 
-__all__ = ["Convert", "ConvertAll", "Unfit", "convert_all_for", "convert_for", "show", "taken_by"]
+__all__ = [
+    "Convert",
+    "ConvertAll",
+    "Unfit",
+    "convert_all_for",
+    "convert_exactly_for",
+    "convert_for",
+    "show",
+    "taken_by",
+]
 
 Convert = Callable[[Any], Any]
 ConvertAll = Callable[[list[Any]], list[Any] | None]
@@ -60,6 +69,11 @@ def convert_for(field: FieldDescriptor) -> Convert:
     return _CONVERTS[field.type]
 
 
+def convert_exactly_for(field: FieldDescriptor) -> Convert:
+    """As `convert_for`, of what a reader parsed that makes floats of integers above 64 bits: no float is an integer."""
+    return _EXACTLY.get(field.type) or convert_for(field)
+
+
 def convert_all_for(field: FieldDescriptor) -> ConvertAll:
     """What does the same to a list of values at once, where that is quick to be seen right; else it returns None."""
     return _CONVERTS_ALL.get(field.type, _one_by_one)
@@ -106,13 +120,20 @@ def _whole(value: Any) -> int:
 
 
 def _integer(value: Any) -> int:
-    if type(value) is str and len(value) <= _DIGITS:
-        digits = value[1:] if value[:1] == "-" else value
-        if digits.isdigit() and digits.isascii():
+    return _quoted_integer(value) if type(value) is str else _whole(value)
+
+
+def _quoted_integer(value: Any) -> int:
+    if type(value) is str:
+        if value.isdecimal() and value.isascii() and len(value) <= _DIGITS:
             return int(value)
-    if type(value) is str and _NUMBER.fullmatch(value):
-        return _whole_decimal(value)
-    return _whole(value)
+        if _NUMBER.fullmatch(value):
+            return _whole_decimal(value)
+    raise Unfit(f"{show(value)} is not an integer")
+
+
+def _not_exact(value: Any) -> NoReturn:
+    raise Unfit(f"{show(value)} may be another number")
 
 
 def _whole_decimal(text: str) -> int:
@@ -184,6 +205,10 @@ _CONVERTS: Final[dict[int, Convert]] = {
     FieldDescriptor.TYPE_DOUBLE: _double,
     FieldDescriptor.TYPE_ENUM: _whole,
     **dict.fromkeys(_INTEGERS, _integer),
+}
+_EXACTLY: Final[dict[int, Convert]] = {
+    FieldDescriptor.TYPE_ENUM: _not_exact,
+    **dict.fromkeys(_INTEGERS, _quoted_integer),
 }
 _CONVERTS_ALL: Final[dict[int, ConvertAll]] = {
     FieldDescriptor.TYPE_DOUBLE: _doubles,

@@ -6,7 +6,7 @@ counter and the queue's own figures change in the same turn of the event loop, a
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, Info, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from app.core.request import Signal
+from app.telemetry.series import Counter, Histogram
 
 __all__ = ["TRANSPORTS", "Metrics", "gauge", "gauge_by", "gauge_by_signal"]
 
@@ -34,10 +35,14 @@ class Metrics:
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=self.registry)
+            family = Counter(name, text, labels)
+            self.registry.register(family)
+            return family
 
         def histogram(name: str, text: str, labels: Iterable[str], buckets: Iterable[float]) -> Histogram:
-            return Histogram(name, text, list(labels), buckets=tuple(buckets), registry=self.registry)
+            family = Histogram(name, text, labels, buckets)
+            self.registry.register(family)
+            return family
 
         self.accepted = counter(
             "otlp_receiver_accepted_items",
@@ -122,12 +127,6 @@ class Metrics:
     def reloaded(self, key: str, well: bool) -> None:
         """Count that the file of the setting `key` changed, and whether it could be read again."""
         self._reloads.labels(key, "success" if well else "failure").inc()
-
-    @staticmethod
-    def total(counter: Counter) -> int:
-        """Return the sum of a counter over all its labels."""
-        samples = (sample for family in counter.collect() for sample in family.samples)
-        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
 
     def at_scrape(self, collect: Callable[[], Iterable[Metric]]) -> None:
         """Add figures that are read when they are asked for; `collect` runs in the scrape's own turn of the loop."""

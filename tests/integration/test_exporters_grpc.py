@@ -20,7 +20,20 @@ from app.settings import ExporterSettings, TlsSettings
 from app.telemetry.metrics import Metrics
 from tests.support.backend import Backend
 from tests.support.certificates import Certificates
-from tests.support.exchange import Delay, Grpc, Hang, Partial, Raw
+from tests.support.exchange import (
+    Answer,
+    Close,
+    Delay,
+    Grpc,
+    Hang,
+    Partial,
+    Raw,
+    Received,
+    Reset,
+    ResetStream,
+    Success,
+    Unheard,
+)
 from tests.support.load import spans_request
 from tests.support.patience import PATIENCE
 from tests.support.peak import peak_growth
@@ -321,6 +334,38 @@ class TestConnection:
                     await exporter.consume(SMALL)
                 except Retryable:
                     await asyncio.sleep(0.1)
+
+    @pytest.mark.parametrize(
+        ("answer", "code"),
+        [(Reset(), "UNAVAILABLE"), (Close(), "UNAVAILABLE"), (ResetStream(), "CANCELLED"), (Unheard(), "CANCELLED")],
+        ids=["reset", "closed", "RST_STREAM", "taken, and RST_STREAM"],
+    )
+    async def test_that_breaks_a_call_which_it_has_read_is_retryable(
+        self, metrics: Metrics, answer: Answer, code: str
+    ) -> None:
+        async with Backend(breaks_calls=True) as backend:
+            async with make_exporter(settings_for(backend.grpc_endpoint), metrics, "1") as exporter:
+                backend.script(Success(), answer)
+                await exporter.consume(SMALL)
+                assert isinstance(await refusal(exporter), Retryable)
+                await exporter.consume(SMALL)
+            first, broken, again = backend.requests
+            assert (first.peer == again.peer) == isinstance(answer, ResetStream | Unheard), "only that call is broken"
+            assert first.peer == broken.peer
+        assert (count(metrics, code), count(metrics, "OK")) == (1, 2)
+
+    async def test_that_breaks_one_call_leaves_others_on_the_connection_alone(self, metrics: Metrics) -> None:
+        def answer(received: Received) -> Answer:
+            return ResetStream() if received.signal is Signal.METRICS else Delay(0.1)
+
+        async with Backend(breaks_calls=True) as backend:
+            backend.otherwise = answer
+            async with make_exporter(settings_for(backend.grpc_endpoint), metrics, "1") as exporter:
+                each = (exporter.consume(ExportRequest(signal, b"", 0)) for signal in Signal)
+                traces, points, records = await asyncio.gather(*each, return_exceptions=True)
+            assert (traces, records) == (None, None)
+            assert isinstance(points, Retryable)
+            assert len({received.peer for received in backend.requests}) == 1
 
     async def test_reset_while_sending_is_retryable(self, backend: Backend, metrics: Metrics) -> None:
         async with Relay(backend.grpc_port) as relay:

@@ -328,6 +328,31 @@ class TestAnswer:
             client.resume()
             assert len(await client.rest()) > 20_000_000
 
+    async def test_what_was_taken_is_answered_when_the_answer_before_it_was_read(
+        self, serve: Serve, sink: Sink
+    ) -> None:
+        async with serve() as server, RawClient(server.port) as client:
+            client.pause()
+            await client.send(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n" + post(spans(), "connection: close"))
+            await sink.wait_for(1)
+            client.resume()
+            assert b"HTTP/1.1 200 OK\r\n" in (await client.rest())[20_000_000:]
+
+    async def test_what_is_taken_of_a_client_that_has_left_is_kept(self, serve: Serve, sink: Sink) -> None:
+        sink.hold()
+        async with serve() as server:
+            async with RawClient(server.port) as client:
+                await client.send(post(spans()))
+                await sink.wait_for_callers(1)
+
+            async def left() -> bool:
+                return not server.server_state.connections
+
+            await until(left, "the end of its connection")
+            sink.release()
+            await sink.wait_for(1)
+        assert [request.items for request in sink.requests] == [1]
+
 
 class TestPipelining:
     async def test_requests_that_come_at_once_are_answered_in_order(self, serve: Serve, sink: Sink) -> None:

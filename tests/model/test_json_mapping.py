@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -19,11 +20,14 @@ from app.core.errors import InvalidData
 from app.core.request import Signal
 from app.receivers.decode import request_type
 from app.receivers.otlp_json import serializing
+from app.receivers.shortcut import shortcut_for
 from app.receivers.turns import at_once
 
 IDS = {"traceId", "spanId", "parentSpanId"}
 INTEGERS = {"timeUnixNano", "startTimeUnixNano", "endTimeUnixNano", "intValue", "asInt", "count", "zeroCount"}
 SMALLEST = 32  # a piece holds a number
+PIECES = st.integers(SMALLEST, 200) | st.just(1 << 14)
+SHORTCUTS = st.sampled_from([0, 16, 64, 200, 1 << 14])
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -112,26 +116,37 @@ def texts(draw: st.DrawFn, message: Message) -> bytes:
 
 
 @MANY
-@given(REQUESTS, st.integers(SMALLEST, 200) | st.just(1 << 14), st.data())
-def test_a_request_in_json_is_the_request(request: tuple[Signal, Message], piece: int, data: st.DataObject) -> None:
+@given(REQUESTS, PIECES, SHORTCUTS, st.data())
+def test_a_request_in_json_is_the_request(
+    request: tuple[Signal, Message], piece: int, shortcut: int, data: st.DataObject
+) -> None:
     signal, message = request
     body = data.draw(texts(message))
-    read = request_type(signal).FromString(at_once(serializing(signal, body, piece=piece)))
+    read = request_type(signal).FromString(at_once(serializing(signal, body, piece=piece, shortcut=shortcut)))
     assert read.SerializeToString() == message.SerializeToString()  # where NaN equals NaN
 
 
-def outcome(signal: Signal, body: bytes, piece: int) -> bytes | None:
+@MANY
+@given(REQUESTS, st.data())
+def test_a_request_as_it_is_written_takes_the_shortcut(request: tuple[Signal, Message], data: st.DataObject) -> None:
+    signal, message = request
+    serialized = shortcut_for(message.DESCRIPTOR).read(data.draw(texts(message)).decode())
+    assert serialized is not None
+    assert request_type(signal).FromString(serialized).SerializeToString() == message.SerializeToString()
+
+
+def outcome(signal: Signal, body: bytes, piece: int, shortcut: int = 0) -> bytes | None:
     try:
-        serialized = at_once(serializing(signal, body, piece=piece))
+        serialized = at_once(serializing(signal, body, piece=piece, shortcut=shortcut))
     except InvalidData:
         return None
     return request_type(signal).FromString(serialized).SerializeToString()
 
 
 @MANY
-@given(REQUESTS, st.integers(SMALLEST, 200), st.data())
-def test_a_broken_request_has_the_same_outcome_in_pieces_as_whole(
-    request: tuple[Signal, Message], piece: int, data: st.DataObject
+@given(REQUESTS, st.integers(SMALLEST, 200), SHORTCUTS, st.data())
+def test_a_broken_request_has_the_same_outcome_in_pieces_and_by_the_shortcut_as_whole(
+    request: tuple[Signal, Message], piece: int, shortcut: int, data: st.DataObject
 ) -> None:
     signal, message = request
     broken = bytearray(data.draw(texts(message)))
@@ -141,7 +156,50 @@ def test_a_broken_request_has_the_same_outcome_in_pieces_as_whole(
             st.sampled_from([b"", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"1", b"null", b"\xff"])
         )
         broken[at : at + data.draw(st.integers(0, 3))] = inserted
-    assert outcome(signal, bytes(broken), piece) == outcome(signal, bytes(broken), 1 << 20)
+    assert outcome(signal, bytes(broken), piece, shortcut) == outcome(signal, bytes(broken), 1 << 20)
+
+
+ODD = [True, False, None, "x", "", "1", "-1", "-", "1e3", "1.0", "NaN", "Infinity", 1.5, -1, 1 << 64, 10**400, [], {}]
+ANYTHING = st.sampled_from(ODD) | st.builds(list, st.lists(st.sampled_from(ODD), max_size=2))
+
+
+@st.composite
+def nearly_right(draw: st.DrawFn, message: Message) -> bytes:
+    """A way to write `message` down in which one thing is something else, of the kind that comes out of exporters."""
+    tree = json.loads(draw(texts(message)))
+    places = list(inside(tree))
+    if places:
+        within, key = draw(st.sampled_from(places))
+        within[key] = draw(st.sampled_from(ODD) | st.just(within[key]).map(lambda value: [value]))
+        if isinstance(within, dict) and draw(st.booleans()):
+            within[draw(st.sampled_from(["new", "intValue", "kind", "flags", "name", "traceId"]))] = draw(ANYTHING)
+    return json.dumps(tree).encode()
+
+
+def inside(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Where there is something in a tree: an object or array, and the key or index."""
+    for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
+        yield tree, key
+        if isinstance(value, dict | list):
+            yield from inside(value)
+
+
+def told(signal: Signal, body: bytes, shortcut: int) -> bytes | str:
+    """What comes out, or why nothing does."""
+    try:
+        return at_once(serializing(signal, body, piece=1 << 20, shortcut=shortcut))
+    except InvalidData as refusal:
+        return str(refusal)
+
+
+@MANY
+@given(REQUESTS, st.data())
+def test_the_shortcut_changes_nothing_and_no_refusal_of_what_is_nearly_right(
+    request: tuple[Signal, Message], data: st.DataObject
+) -> None:
+    signal, message = request
+    body = data.draw(nearly_right(message))
+    assert told(signal, body, 1 << 20) == told(signal, body, 0)
 
 
 def protobuf_outcome(signal: Signal, tree: Any) -> bytes | None:
@@ -162,14 +220,13 @@ RIGHT = {
     "bucketCounts": whole(64, signed=False).flatmap(lambda n: st.sampled_from([n, str(n)])) | st.just(3.0),
     "explicitBounds": st.floats(allow_nan=False, allow_infinity=False) | whole(70, signed=True) | st.just("0.5"),
 }
-ODD = [True, False, None, "x", "", "1", "-1", "-", "1e3", "1.0", "NaN", "Infinity", 1.5, -1, 1 << 64, 10**400, [], {}]
 UNREADABLE = [b"1e999", b"NaN", b"-Infinity", b"01", b"+1", b"1_0", b"", b"1,", b'"', b'"1,2"', b"1 1", b"[", b"nul"]
 
 
 @MANY
-@given(st.sampled_from(sorted(RIGHT)), st.integers(SMALLEST, 200) | st.just(1 << 14), st.data())
+@given(st.sampled_from(sorted(RIGHT)), PIECES, SHORTCUTS, st.data())
 def test_of_numbers_that_are_nearly_all_right_comes_what_protobufs_mapping_makes_of_them(
-    key: str, piece: int, data: st.DataObject
+    key: str, piece: int, shortcut: int, data: st.DataObject
 ) -> None:
     numbers = data.draw(st.lists(RIGHT[key] | st.integers(0, 9), max_size=60))
     if data.draw(st.booleans()):
@@ -177,18 +234,18 @@ def test_of_numbers_that_are_nearly_all_right_comes_what_protobufs_mapping_makes
     tree = histogram({key: numbers})
     separators = data.draw(st.sampled_from([(",", ":"), (" ,\n ", " : ")]))
     body = json.dumps(tree, separators=separators).encode()
-    assert outcome(Signal.METRICS, body, piece) == protobuf_outcome(Signal.METRICS, tree)
+    assert outcome(Signal.METRICS, body, piece, shortcut) == protobuf_outcome(Signal.METRICS, tree)
 
 
 @MANY
-@given(st.sampled_from([*sorted(RIGHT), "unknown"]), st.integers(SMALLEST, 200), st.data())
-def test_numbers_of_which_one_is_none_have_the_same_outcome_in_pieces_as_whole(
-    key: str, piece: int, data: st.DataObject
+@given(st.sampled_from([*sorted(RIGHT), "unknown"]), st.integers(SMALLEST, 200), SHORTCUTS, st.data())
+def test_numbers_of_which_one_is_none_have_the_same_outcome_in_pieces_and_by_the_shortcut_as_whole(
+    key: str, piece: int, shortcut: int, data: st.DataObject
 ) -> None:
     numbers = [b"%d" % each for each in data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=60))]
     numbers.insert(data.draw(st.integers(0, len(numbers))), data.draw(st.sampled_from(UNREADABLE)))
     body = json.dumps(histogram({key: ["X"]})).encode().replace(b'"X"', b",".join(numbers))
-    assert outcome(Signal.METRICS, body, piece) == outcome(Signal.METRICS, body, 1 << 20)
+    assert outcome(Signal.METRICS, body, piece, shortcut) == outcome(Signal.METRICS, body, 1 << 20)
 
 
 def integer_outcome(text: str) -> int | None:

@@ -1,5 +1,7 @@
 """One fault after another, and several at once: what was acknowledged arrives, and clients are told the truth."""
 
+import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -7,26 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos.backend_faults import EveryCode, Swapped, TakenUnheard
-from tests.support.chaos.catalogue import FAULTS
+from tests.support.chaos.backend_faults import EveryCode, Resetting, Swapped, TakenUnheard
+from tests.support.chaos.catalogue import FAULTS, LONG
+from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Protocol
+from tests.support.chaos.laboratory import Laboratory, Protocol
 from tests.support.chaos.needs import missing
+from tests.support.chaos.report import tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
 pytestmark = pytest.mark.alone
 
-BOTH = {EveryCode, Swapped, TakenUnheard}
+BOTH = {EveryCode, Resetting, Swapped, TakenUnheard}
 """Those that are not the same over both of the exporter's protocols; the others take turns."""
 ELSEWHERE = {WriteFails, HeadFails}
 """Those that test_disk_faults.py has more to say about."""
 STORM_SECONDS = 8
+SEED = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
 ROOT = Path(__file__).parents[2]
 
 
 def cases() -> list[tuple[type[Fault], Protocol]]:
     turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
+    turns += [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(LONG)]
     return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
 
 
@@ -45,17 +51,48 @@ def cases() -> list[tuple[type[Fault], Protocol]]:
 async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
     tmp_path: Path, fault: type[Fault], protocol: Protocol
 ) -> None:
-    seed = random.randrange(2**32)
-    row = await try_fault(fault, 1, seed=seed, protocol=protocol, directory=tmp_path)
-    assert row.good, f"seed {seed}: {list(row.wrong())}"
+    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path, hurried=fault in LONG)
+    assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 
 
+async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
+    faults = [fault() for fault in FAULTS + LONG if not missing(fault)]
+    async with Laboratory(tmp_path, seed=1) as lab:
+        await lab.clients.until_all_served("at first")
+        await lab.kubelet.until_scraped(bool, "a scrape")
+        for fault in faults:
+            fault.prepare(lab)
+        looks = {asyncio.create_task(fault.shows(lab)): fault.name for fault in faults}
+        await lab.clients.until_more(100, Seen.TAKEN)
+        assert [name for look, name in looks.items() if look.done()] == []
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+
+class Unheard(Fault):
+    """The laboratory has no way to do it."""
+
+    name = "unheard of"
+
+    async def inflict(self, _: Laboratory) -> None:
+        raise NotImplementedError("nobody knows how")
+
+
+async def test_what_the_laboratory_raises_is_told_with_its_seed_and_what_was_had_before(tmp_path: Path) -> None:
+    row = await try_fault(Unheard, 2, seed=7, protocol="grpc", directory=tmp_path)
+    assert not row.good
+    told = next(row.wrong())
+    assert told.startswith("unheard of: trial 1 of seed 7, exporter's protocol grpc: ")
+    assert "NotImplementedError: nobody knows how\nwith unheard of, of seed 7\n" in told
+    assert "| unheard of | 0, and 1 not to its end | 0 | 0 | 0 | 0 |" in tables([row])
+
+
 async def test_several_faults_at_once_lose_nothing_and_clients_are_told_the_truth(tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
     faults = [fault for fault in FAULTS if not missing(fault)]
-    row = await storm(faults, STORM_SECONDS, seed=seed, protocol=random.choice(PROTOCOLS), directory=tmp_path)
-    assert row.good, f"seed {seed}: {list(row.wrong())}"
+    row = await storm(faults, STORM_SECONDS, seed=SEED, directory=tmp_path)
+    assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 
 

@@ -28,6 +28,7 @@ from tests.support.backend_http import HttpSide
 from tests.support.certificates import Certificates
 from tests.support.exchange import Answer, Delay, Hang, Partial, Received, Success, Unheard
 from tests.support.items import Item, items_of
+from tests.support.patience import PATIENCE
 
 __all__ = ["Backend"]
 
@@ -40,6 +41,7 @@ class Backend:
         grpc_port: for OTLP/gRPC; 0 is any free one.
         tls: serve both over TLS.
         mutual: ask clients for a certificate.
+        breaks_calls: have a relay before gRPC that can break a call; not over TLS.
         record: a file that gets a JSON line for each item that is taken.
     """
 
@@ -50,6 +52,7 @@ class Backend:
         grpc_port: int = 0,
         tls: Certificates | None = None,
         mutual: bool = False,
+        breaks_calls: bool = False,
         record: Path | None = None,
     ) -> None:
         self.requests: list[Received] = []
@@ -64,7 +67,7 @@ class Backend:
         """The answer when the script has none."""
         self._script: deque[Answer] = deque()
         self._http = HttpSide(self._ask, http_port, None if tls is None else tls.server_context(mutual=mutual))
-        self._grpc = GrpcSide(self._ask, grpc_port, tls, mutual=mutual)
+        self._grpc = GrpcSide(self._ask, grpc_port, tls, mutual=mutual, breaks_calls=breaks_calls)
         self._scheme = "https" if tls else "http"
         self._record = record
         self._changed = asyncio.Condition()
@@ -126,7 +129,7 @@ class Backend:
     def log_records(self) -> list[Item]:
         return self.items(Signal.LOGS)
 
-    async def received(self, condition: Callable[[Self], bool], *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
+    async def received(self, condition: Callable[[Self], bool], *, timeout: float = PATIENCE) -> None:  # noqa: ASYNC109 - a bound
         """Wait until `condition` of this backend holds; it is looked at whenever something happens to it."""
         async with asyncio.timeout(timeout), self._changed:
             await self._changed.wait_for(lambda: condition(self))

@@ -1,5 +1,6 @@
 """What a scripted destination receives, and what it can answer."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,6 +36,7 @@ __all__ = [
     "Raw",
     "Received",
     "Reset",
+    "ResetStream",
     "Success",
     "Unheard",
     "status",
@@ -55,6 +57,8 @@ class Received:
     """Names in lower case; over gRPC the metadata."""
     peer: str
     """The other end of the connection."""
+    at: float = field(default_factory=time.monotonic)
+    """When it had come, in seconds of `time.monotonic`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +126,28 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """HTTP: the connection is reset after the request was read."""
+    """The connection is reset after the request was read; over gRPC where the backend `breaks_calls`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """HTTP: the connection is closed after the request was read, as idle ones are."""
+    """The connection is closed after the request was read, as idle ones are; over gRPC as above."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetStream:
+    """gRPC where the backend `breaks_calls`: the call, and no other, is ended by RST_STREAM with `code`."""
+
+    code: int = 8
+    """One of HTTP/2; CANCEL unless it is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
-    """The request is taken, but the answer is lost: HTTP resets the connection, gRPC says UNAVAILABLE."""
+    """The request is taken, but the answer is lost.
+
+    HTTP resets the connection; gRPC resets the stream where the backend `breaks_calls`, and says UNAVAILABLE elsewhere.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +157,7 @@ class Raw:
     data: bytes
 
 
-Answer = Success | Partial | Http | Grpc | Hang | Delay | Reset | Close | Unheard | Raw
+Answer = Success | Partial | Http | Grpc | Hang | Delay | Reset | Close | ResetStream | Unheard | Raw
 
 
 def status(message: str, retry: float | None = None, code: int = 0) -> bytes:

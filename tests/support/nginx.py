@@ -29,6 +29,7 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     client_max_body_size 16m;
+    client_body_buffer_size 16m;  # no file for a body: its worker may not be who owns the directory
     upstream http {{ {http} keepalive 16; }}
     upstream grpc {{ {grpc} keepalive 16; }}
     server {{

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from tests.support.patience import PATIENCE
 from tests.support.streams import StreamServer
 
 __all__ = ["Relay"]
@@ -45,7 +46,7 @@ class Relay:
                 _reset(writer)
         self._server.cut()
 
-    async def passed(self, count: int, *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
+    async def passed(self, count: int, *, timeout: float = PATIENCE) -> None:  # noqa: ASYNC109 - a bound
         """Wait until `count` bytes went to the destination."""
         async with asyncio.timeout(timeout), self._passed:
             await self._passed.wait_for(lambda: self.sent >= count)

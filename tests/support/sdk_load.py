@@ -1,4 +1,4 @@
-"""Clients that export with the OpenTelemetry SDK for Python, retries and all, and remember what was acknowledged."""
+"""A client that exports with the OpenTelemetry SDK for Python, retries and all, and remembers what was acknowledged."""
 
 import asyncio
 from itertools import count
@@ -20,25 +20,25 @@ _SPANS = 20
 
 
 class SdkLoad:
-    """One SDK for each transport, which exports its next spans when the last were taken or given up.
+    """Exports its next spans when the last were taken or given up, to `endpoint` over ``http/protobuf`` or ``grpc``.
 
     Spans are numbered from `first`: the number is the span's id.
     """
 
-    def __init__(self, http_url: str, grpc_target: str, *, first: int) -> None:
+    def __init__(self, endpoint: str, protocol: str, *, first: int) -> None:
         self._numbers = _Numbers(first)
-        self._exporters: list[SpanExporter] = [
-            HttpSpanExporter(http_url + Signal.TRACES.path),
-            GrpcSpanExporter(f"http://{grpc_target}"),
-        ]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._exporter: SpanExporter = (
+            GrpcSpanExporter(endpoint) if protocol == "grpc" else HttpSpanExporter(endpoint + Signal.TRACES.path)
+        )
         self._finishing = False
+        self.exports = 0
+        """How many were taken or given up."""
         self.acknowledged: set[int] = set()
         self.given_up: list[str] = []
-        """For each export that failed for good, which exporter that was."""
+        """For each export that failed for good, that it did; the exporter has no more to say."""
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._run(exporter)) for exporter in self._exporters]
+        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(
@@ -46,17 +46,18 @@ class SdkLoad:
     ) -> None:
         """Return when what is under way is answered."""
         self._finishing = True
-        await asyncio.gather(*self._tasks)
-        for exporter in self._exporters:
-            exporter.shutdown()
+        await self._task
+        self._exporter.shutdown()
 
-    async def _run(self, exporter: SpanExporter) -> None:
+    async def _run(self) -> None:
         while not self._finishing:
             spans = self._make()
-            if await asyncio.to_thread(exporter.export, spans) is SpanExportResult.SUCCESS:
+            result = await asyncio.to_thread(self._exporter.export, spans)
+            self.exports += 1
+            if result is SpanExportResult.SUCCESS:
                 self.acknowledged.update(span.context.span_id for span in spans)
             else:
-                self.given_up.append(type(exporter).__module__)
+                self.given_up.append(result.name)
 
     def _make(self) -> tuple[ReadableSpan, ...]:
         made = InMemorySpanExporter()

@@ -41,6 +41,11 @@ class SdkProcess(Process):
         return {number for numbers, error in self._exports() if error is None for number in numbers}
 
     @property
+    def exports(self) -> int:
+        """How many were taken or given up."""
+        return len(self._exports())
+
+    @property
     def given_up(self) -> list[str]:
         """What each export that failed for good failed of."""
         return [error for _, error in self._exports() if error is not None]

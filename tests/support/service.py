@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +37,9 @@ def clean_environment(directory: Path) -> dict[str, str]:
 class Service(Process):
     """``otlp-service serve`` on free ports, with its queue in `directory`.
 
-    `settings` are sections of the configuration, over those that a test wants anyway; it lives in `cgroup`. Entering
-    waits until it is ready; leaving drains it, or kills it when the test failed.
+    `settings` are sections of the configuration, over those that a test wants anyway; it lives in `cgroup`;
+    `program` is the command without its subcommand. Entering waits until it is ready; leaving drains it, or kills it
+    when the test failed.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Service(Process):
         settings: Mapping[str, Mapping[str, Any]],
         environment: Mapping[str, str] | None = None,
         cgroup: MemoryCgroup | None = None,
+        program: Sequence[str] = COMMAND,
     ) -> None:
         self.port, self.grpc_port, self.admin_port = free_port(), free_port(), free_port()
         self.settings: dict[str, dict[str, Any]] = {
@@ -58,7 +60,7 @@ class Service(Process):
         }
         self._config = directory / "config.yaml"
         self.configure(settings)
-        command = (*COMMAND, "serve")
+        command = (*program, "serve")
         super().__init__(
             command if cgroup is None else cgroup.command(command),
             directory,

@@ -3,6 +3,7 @@
 import asyncio
 
 from app.core.request import ExportRequest, Signal
+from tests.support.patience import PATIENCE
 
 __all__ = ["Sink"]
 
@@ -42,13 +43,13 @@ class Sink:
     def items(self, signal: Signal) -> int:
         return sum(request.items for request in self.requests if request.signal is signal)
 
-    async def wait_for(self, requests: int, *, timeout: float = 10) -> list[ExportRequest]:  # noqa: ASYNC109 - a bound
+    async def wait_for(self, requests: int, *, timeout: float = PATIENCE) -> list[ExportRequest]:  # noqa: ASYNC109 - a bound
         """Wait until `requests` were recorded."""
         async with asyncio.timeout(timeout), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= requests)
         return self.requests
 
-    async def wait_for_callers(self, callers: int, *, timeout: float = 10) -> None:  # noqa: ASYNC109 - a bound
+    async def wait_for_callers(self, callers: int, *, timeout: float = PATIENCE) -> None:  # noqa: ASYNC109 - a bound
         """Wait until `callers` are held."""
         async with asyncio.timeout(timeout), self._arrived:
             await self._arrived.wait_for(lambda: self.waiting >= callers)

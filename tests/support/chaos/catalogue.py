@@ -67,4 +67,4 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
     MemoryShort,
 )
 LONG: Final[tuple[type[Fault], ...]] = (SyncHangsForGood, WriterDies)
-"""Those that take minutes, since the service has to be stuck for half of one before it is killed."""
+"""Those that take most of a minute, unless the laboratory is hurried: the service has to be stuck for half of one."""

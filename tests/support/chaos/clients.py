@@ -111,8 +111,8 @@ class Clients:
         self.acknowledged: set[int] = set()
         self.signals: dict[int, Signal] = {}
         """Which signal each number that was sent is of."""
-        self.resent: set[int] = set()
-        """What was sent more than once."""
+        self.resent: Counter[int] = Counter()
+        """How many times each number was sent beyond the first."""
 
     async def __aenter__(self) -> Self:
         for number in range(self._each + 1):

@@ -1,5 +1,6 @@
 """What disks do: fill up, fail, hang, go read-only, lose power, and lose pages."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -51,20 +52,21 @@ class DiskFull(Fault):
     """While the destination is away, so that the queue has to grow."""
 
     name = "disk full, and freed"
+    notes = frozenset({"queue", "export"})
     touches = frozenset({"disk", "destination"})
     needs = frozenset({"loop device"})
     repeats = "the destination went while it answered"
 
     async def inflict(self, lab: "Laboratory") -> None:
         await lab.backend.stop()
-        _needed(lab.disk).fill()
+        await asyncio.to_thread(_needed(lab.disk).fill)
 
     async def shows(self, lab: "Laboratory") -> None:
         await lab.clients.until_more(3, Seen.LATER)
         await lab.kubelet.until_noted("queue: full")
 
     async def relieve(self, lab: "Laboratory") -> None:
-        _needed(lab.disk).free()
+        await asyncio.to_thread(_needed(lab.disk).free)
         await lab.backend.start()
 
 
@@ -72,65 +74,66 @@ class DiskReadOnly(Fault):
     """The filesystem has found an error in itself. It is mounted again, as after a repair."""
 
     name = "filesystem goes read-only"
+    touches = frozenset({"process", "disk"})
     needs = frozenset({"loop device"})
     sees = _GONE
     ends = frozenset({1})
     repeats = _NOT_COMMITTED
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
-        _needed(lab.disk).go_read_only()
+        await asyncio.to_thread(_needed(lab.disk).go_read_only)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives + 1)  # once more: it cannot start either
+        await lab.kubelet.until_ended(self.lives + 1)  # once more: it cannot start either
 
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            _needed(lab.disk).power_on()
+            await asyncio.to_thread(_needed(lab.disk).power_on)
 
 
 class PowerCut(Fault):
     """What was not synced is lost; the service ends because its disk is gone."""
 
     name = "power cut"
+    touches = frozenset({"process", "disk"})
     needs = frozenset({"loop device"})
     sees = _GONE
     ends = frozenset({1, -signal.SIGBUS})
     repeats = "the power was cut between a delivery and its commit"
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
-        _needed(lab.disk).cut()
+        await asyncio.to_thread(_needed(lab.disk).cut)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            _needed(lab.disk).power_on()
+            await asyncio.to_thread(_needed(lab.disk).power_on)
 
 
 class QueueVanished(Fault):
     """Somebody moves the directory away, and puts it back: that takes somebody, the rest does not."""
 
     name = "queue's directory vanishes"
+    ready = frozenset({"503"})
+    touches = frozenset({"process", "disk", "destination"})
     sees = _GONE
     ends = frozenset({0, 1})
     repeats = "moved away before a delivery was committed"
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         self._aside = lab.queue.with_name("queue-aside")
         lab.queue.rename(self._aside)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
         await lab.clients.until_more(5, Seen.TAKEN)  # into a new one
 
     async def relieve(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
         await lab.kubelet.until_up()
         async with lab.kubelet.held():
             assert await lab.service.terminate() == 0
@@ -153,11 +156,10 @@ class _CallFails(Fault):
     outcome = errno.EIO
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         _needed(lab.faults).on(self.operation, self.outcome)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
     async def relieve(self, lab: "Laboratory") -> None:
         _needed(lab.faults).off()
@@ -182,6 +184,7 @@ class SyncHangs(_CallFails):
     """Clients are told so after a few seconds; what they sent before may be kept all the same."""
 
     name = "fsync hangs"
+    notes = frozenset({"disk"})
     operation = "sync"
     outcome = HANG
     sees = frozenset()
@@ -196,11 +199,14 @@ class SyncHangsForGood(SyncHangs):
     """Until the service is not live any more, and is killed for it."""
 
     name = "fsync hangs until the service is killed"
+    ready = live = frozenset({"503"})
     sees = _GONE
     ends = frozenset({-signal.SIGKILL})
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
+        said = [(probe.live, probe.ready) for probe in lab.kubelet.observed.probes]
+        assert ("503", "503") in said, said[-10:]
 
 
 class WriterDies(SyncHangsForGood):
@@ -227,6 +233,7 @@ class TornWrite(Fault):
             _tear(lab.queue, lab.random.randbytes(PAGE // 2))
 
     async def shows(self, lab: "Laboratory") -> None:
+        await lab.kubelet.until_logged("it is whole", self.logged)
         await lab.kubelet.until_up()
 
 
@@ -234,6 +241,8 @@ class DamagedPage(Fault):
     """A page of records is lost while nobody runs, and with it what was in it: nothing can bring that back."""
 
     name = "kill -9 and a damaged page"
+    notes = frozenset({"export"})
+    touches = frozenset({"process", "disk", "destination"})
     sees = _GONE
     ends = frozenset({-signal.SIGKILL})
     repeats = "killed between a delivery and its commit"
@@ -250,6 +259,7 @@ class DamagedPage(Fault):
             scribble(lab.queue, page, seed=lab.seed)
 
     async def shows(self, lab: "Laboratory") -> None:
+        await lab.kubelet.until_logged("was damaged", self.logged)
         await lab.kubelet.until_up()
 
     async def relieve(self, lab: "Laboratory") -> None:

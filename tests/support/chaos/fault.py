@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from tests.support.chaos.clients import Seen
+from tests.support.chaos.clients import Seen, Transport
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
@@ -22,19 +22,44 @@ class Fault:
     """Programs and rights, by the names that tests/conftest.py has for them."""
     sees: ClassVar[frozenset[Seen]] = frozenset()
     """What clients may see beside `ANSWERED`. A connection is never refused while the process lives."""
+    refuses: ClassVar[frozenset[Transport]] = frozenset()
+    """Over what a process that drains may refuse connections all the same."""
     ends: ClassVar[frozenset[int]] = frozenset()
     """The exit codes with which the service may end because of it; minus the number of a signal."""
-    repeats: ClassVar[str] = ""
+    ready: ClassVar[frozenset[str]] = frozenset()
+    """What ``/health/ready`` may answer beside 200: 503, or none; one that ends within a second may anyway."""
+    live: ClassVar[frozenset[str]] = frozenset()
+    """What ``/health/live`` may answer beside 200."""
+    notes: ClassVar[frozenset[str]] = frozenset()
+    """Which notes may be in the body of ``/health/ready``, by their first word."""
+    repeats: str = ""
     """Why what was delivered may be delivered again; empty where it may not."""
     touches: ClassVar[frozenset[str]] = EVERYTHING
-    """What it lays hands on: faults that have nothing in common here may be there at the same time."""
+    """What it lays hands on, or needs to be whole: faults that have nothing in common here may be there at once.
+
+    One that takes the disk away ends the process, so it goes with none that is about the process, nor with another of
+    the disk, which would act on a disk that is not there. A directory that vanishes is put back once what came into the
+    new one is delivered, and a page is damaged under a backlog: both have the destination to themselves too.
+    """
+
+    lives: int
+    """How many lives the service had had when this was inflicted."""
+    logged: int
+    """How long its log was then."""
+
+    def prepare(self, lab: "Laboratory", /) -> None:
+        """Remember how things are without it."""
+        self.lives, self.logged = len(lab.kubelet.lives), len(lab.service.log)
 
     async def inflict(self, lab: "Laboratory", /) -> None:
         """Do it."""
         raise NotImplementedError
 
     async def shows(self, lab: "Laboratory", /) -> None:
-        """Return when it has been felt, as clients can tell or the service does; it may go on meanwhile."""
+        """Return when it has been felt, as clients can tell or the service does; it may go on meanwhile.
+
+        Where nothing was inflicted it does not return.
+        """
         raise NotImplementedError
 
     async def relieve(self, lab: "Laboratory", /) -> None:

@@ -6,8 +6,7 @@ A kubelet in a hurry: it asks ten times a second, and starts again at once.
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,16 +18,16 @@ from tests.support.process import Unexpected, until
 from tests.support.scrape import Scrape
 from tests.support.service import Service
 
-__all__ = ["Kubelet", "Life"]
+__all__ = ["NOT_LIVE", "Kubelet", "Life", "Probe"]
 
 _LOOK: Final = 0.02
 _PROBE: Final = 0.1
 _PROBE_TIMEOUT: Final = 1.0
-_NOT_LIVE: Final = 15.0
+NOT_LIVE: Final = 15.0
 """For how long the service may be not live before it is killed; Kubernetes gives it thirty seconds and more."""
 _BACKOFF: Final = 0.2
-_LEAVING: Final = 1.0
-"""How long a process may need from closing its doors to its end; that is noticed a moment later."""
+_LEAVING: Final = 2.0
+"""How long a process may need from closing its doors to its end: gRPC looks for a free descriptor once a second."""
 
 
 @dataclass(slots=True)
@@ -43,24 +42,46 @@ class Life:
     """Its exit code, or minus the signal that ended it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a process that had been ready once, and lived on, said when it was asked `at` a time."""
+
+    at: float
+    life: Life
+    live: str
+    """The status of ``/health/live``; ``none`` where there was no answer."""
+    ready: str
+    notes: Mapping[str, str]
+    """Those in the body of ``/health/ready``."""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the process was about to end."""
+        return self.life.ended is not None and self.at >= self.life.ended - _LEAVING
+
+
 @dataclass(slots=True)
 class Observed:
     """What probes and scrapes said."""
 
-    live: Counter[str] = field(default_factory=Counter)
-    """Answers of ``/health/live``, by status; ``none`` where there was none while the process lived."""
-    ready: Counter[str] = field(default_factory=Counter)
-    notes: set[str] = field(default_factory=set)
-    """The notes in the body of ``/health/ready``."""
+    probes: list[Probe] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
     """Scrapes in which items were missing, or too many."""
 
+    @property
+    def notes(self) -> set[str]:
+        return {f"{name}: {text}" for probe in self.probes for name, text in probe.notes.items()}
+
 
 class Kubelet:
-    """Looks after a service that was started, from entering to leaving."""
+    """Looks after a service that was started, from entering to leaving.
 
-    def __init__(self, service: Service) -> None:
+    It kills one that is not live for `not_live` seconds.
+    """
+
+    def __init__(self, service: Service, not_live: float = NOT_LIVE) -> None:
         self._service = service
+        self._not_live = not_live
         self._held = 0
         self._tasks: list[asyncio.Task[None]] = []
         now = time.monotonic()
@@ -68,6 +89,8 @@ class Kubelet:
         """Of the service, the present one last."""
         self.observed = Observed()
         """Since the last `fresh`."""
+        self.scrape = Scrape("")
+        """The latest."""
 
     async def __aenter__(self) -> Self:
         self._tasks = [
@@ -122,6 +145,18 @@ class Kubelet:
 
         await self._until(up, "ready")
 
+    async def until_well(self, lasting: Collection[str]) -> None:
+        """Return when a process that is asked from now on is live and ready, and has no notes but `lasting` ones."""
+        now = time.monotonic()
+
+        async def well() -> bool:
+            return any(
+                probe.at >= now and probe.live == probe.ready == "200" and probe.notes.keys() <= {*lasting}
+                for probe in self.observed.probes[-1:]
+            )
+
+        await self._until(well, "a service that is ready and has nothing to note")
+
     async def until_noted(self, word: str) -> None:
         """Return when a note in the body of ``/health/ready`` has `word` in it."""
 
@@ -129,6 +164,22 @@ class Kubelet:
             return any(word in note for note in self.observed.notes)
 
         await self._until(noted, f"a note {word!r} in /health/ready")
+
+    async def until_scraped(self, condition: Callable[[Scrape], bool], what: str) -> None:
+        """Return when `condition` holds of a scrape."""
+
+        async def scraped() -> bool:
+            return condition(self.scrape)
+
+        await self._until(scraped, what)
+
+    async def until_logged(self, words: str, since: int) -> None:
+        """Return when `words` are in the service's log, behind its first `since` characters."""
+
+        async def logged() -> bool:
+            return words in self._service.log[since:]
+
+        await self._until(logged, f"{words!r} in the log")
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         try:
@@ -162,7 +213,7 @@ class Kubelet:
         async with aiohttp.ClientSession(self._service.admin_url, timeout=timeout, connector=connector) as session:
             while True:
                 await asyncio.sleep(_PROBE)
-                life = self.lives[-1]
+                life, at = self.lives[-1], time.monotonic()
                 live, _ = await _get(session, "/health/live")
                 ready, body = await _get(session, "/health/ready")
                 metrics, text = await _get(session, "/metrics")
@@ -173,23 +224,21 @@ class Kubelet:
                     life.ready = time.monotonic()
                 if life.ready is None:
                     continue  # it starts
-                self.observed.live[live] += 1
-                self.observed.ready[ready] += 1
-                if body:
-                    notes = json.loads(body)["notes"]
-                    self.observed.notes.update(f"{name}: {notes[name]}" for name in notes)
+                notes = json.loads(body)["notes"] if body else {}
+                self.observed.probes.append(Probe(at, life, live, ready, notes))
                 if metrics == "200":
-                    self._check_law(text)
+                    self.scrape = Scrape(text)
+                    self._check_law()
                 if live == "200":
                     dead_since = None
                 elif dead_since is None:
                     dead_since = time.monotonic()
-                elif time.monotonic() - dead_since > _NOT_LIVE:
+                elif time.monotonic() - dead_since > self._not_live:
                     self._service.kill()
 
-    def _check_law(self, text: str) -> None:
+    def _check_law(self) -> None:
         try:
-            Scrape(text).check_law()
+            self.scrape.check_law()
         except AssertionError as error:
             self.observed.unbalanced.append(str(error))
 

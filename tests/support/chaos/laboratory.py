@@ -10,9 +10,10 @@ A trial tells what was seen meanwhile, the verdict what became of all that was s
 import asyncio
 import random
 import shutil
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -21,19 +22,21 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from app.core.request import Signal
+from app.health import DEAD_LETTERS
 from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
-from tests.support.chaos.fault import ANSWERED, Fault
-from tests.support.chaos.kubelet import Kubelet
+from tests.support.chaos.fault import Fault
+from tests.support.chaos.judges import wrong_answers, wrong_books, wrong_endings, wrong_health
+from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
 from tests.support.chaos.machine import Machine
-from tests.support.chaos.numbered import numbers
+from tests.support.chaos.numbered import altered, numbers
 from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
 from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
-from tests.support.service import SOON, Service
+from tests.support.service import COMMAND, SOON, Service
 from tests.support.volume import Volume, can_mount
 
 __all__ = ["Laboratory", "Protocol", "Trial"]
@@ -41,8 +44,22 @@ __all__ = ["Laboratory", "Protocol", "Trial"]
 Protocol = Literal["http/protobuf", "grpc"]
 
 _MEMORY_LIMIT: Final = 256 << 20
-_CHANNEL_BACKOFF: Final = 1.0
-"""For how long a gRPC channel may repeat that nobody was there, after somebody is."""
+_EXPORT_TIMEOUT: Final = 1.0
+_COMMIT: Final = 1.0
+"""Within so many seconds after an answer was heard, that is on the disk, unless a fault is there."""
+_READ_LATE: Final = 0.5
+"""How much later than it was sent the destination may see what it was sent, as it shares a loop with all clients."""
+_HURRIED: Final = (
+    sys.executable,
+    "-c",
+    """import sys
+from app import service
+from app.cli import main
+service._HEARTBEAT_SECONDS, service._SLOW_SECONDS, service._STUCK_SECONDS = 0.25, 1.0, 2.5
+sys.exit(main())""",
+)
+"""The service with a twelfth of its patience for a disk that does not answer."""
+_HURRIED_NOT_LIVE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,11 @@ class Trial:
     """What came of a fault, or of some at once."""
 
     faults: tuple[str, ...]
+    shown: frozenset[str]
+    """Those that could be seen to be there."""
+    began: float
+    over: float
+    """When the fault began and when all was well again, in seconds of `time.monotonic`."""
     acknowledged: int
     """Items, from the fault's beginning until the service was well again."""
     seen: Counter[Seen]
@@ -60,27 +82,45 @@ class Trial:
     """The codes with which the service ended."""
     recovered: float
     """Seconds from the end of the fault until both transports took requests again, and something was delivered."""
-    live: Counter[str]
     ready: Counter[str]
+    """What ``/health/ready`` answered, by status."""
     notes: frozenset[str]
     wrong: tuple[str, ...]
     """What should not have been."""
 
 
 class Laboratory:
-    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed."""
+    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed.
+
+    Where it is `hurried`, a service that is stuck is killed for it after seconds, and not after most of a minute.
+    """
 
     def __init__(
-        self, directory: Path, *, seed: int, protocol: Protocol = "http/protobuf", resend: bool = False
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        protocol: Protocol = "http/protobuf",
+        resend: bool = False,
+        hurried: bool = False,
     ) -> None:
         self._directory = directory
-        self._protocol: Protocol = protocol
+        self.protocol: Protocol = protocol
         self._resend = resend
+        self._hurried = hurried
         self.seed = seed
         self.random = random.Random(seed)
         # Ports that no outgoing connection gets while it is away.
-        self.backend = Backend(http_port=free_port(), grpc_port=free_port())
+        self.backend = Backend(http_port=free_port(), grpc_port=free_port(), breaks_calls=True)
         self.stretches: list[Stretch] = []
+        self.between: Counter[Seen] = Counter()
+        """What came of requests before, between and after trials."""
+        self.wrong: list[str] = []
+        """What should not have been then, and in the books at the end."""
+        self._judged = 0
+        """How many answers to clients were looked at."""
+        self._lasting: set[str] = set()
+        """The notes that stay until the end."""
         self.damaged: set[int] = set()
         """What was in pages that a fault destroyed."""
         self.more_than_memory = 4000
@@ -98,7 +138,8 @@ class Laboratory:
             self.service = self._make_service()
             stack.callback(self.service.kill)
             await self.service.start()
-            self.kubelet = await stack.enter_async_context(Kubelet(self.service))
+            not_live = _HURRIED_NOT_LIVE if self._hurried else NOT_LIVE
+            self.kubelet = await stack.enter_async_context(Kubelet(self.service, not_live))
             self.clients = await stack.enter_async_context(
                 Clients(self.service.http_url, self.service.grpc_target, resend=self._resend)
             )
@@ -114,9 +155,9 @@ class Laboratory:
         backend = self.backend
         settings: dict[str, dict[str, Any]] = {
             "exporter": {
-                "endpoint": backend.http_endpoint if self._protocol == "http/protobuf" else backend.grpc_endpoint,
-                "protocol": self._protocol,
-                "timeout": "1s",
+                "endpoint": backend.http_endpoint if self.protocol == "http/protobuf" else backend.grpc_endpoint,
+                "protocol": self.protocol,
+                "timeout": f"{_EXPORT_TIMEOUT}s",
                 "retry": SOON,
             },
             # A third of it for each signal: what waits is on the disk alone very soon.
@@ -133,7 +174,7 @@ class Laboratory:
             if library is not None:
                 preload = f"{environment.get('LD_PRELOAD', '')} {library.environment['LD_PRELOAD']}"
                 environment |= library.environment | {"LD_PRELOAD": preload.strip()}
-        return Service(self._directory, settings, environment, self.cgroup)
+        return Service(self._directory, settings, environment, self.cgroup, _HURRIED if self._hurried else COMMAND)
 
     def restore_patience(self) -> None:
         """Have clients wait for their answers again as long as it takes."""
@@ -141,50 +182,88 @@ class Laboratory:
 
     async def suffer(self, *faults: Fault, hold: float | None = None) -> Trial:
         """Inflict, wait until they show (or for `hold` seconds), relieve, and wait until all is well again."""
+        try:
+            return await self._suffer(*faults, hold=hold)
+        except Exception as error:
+            error.add_note(f"with {' + '.join(map(str, faults))}, of seed {self.seed}")
+            raise
+
+    async def _suffer(self, *faults: Fault, hold: float | None) -> Trial:
         await self.clients.until_all_served("before a fault")
-        answers, lives = len(self.clients.answers), len(self.kubelet.lives)
-        acknowledged, place = len(self.clients.acknowledged), len(self.backend.taken)
+        self._judge_between()
+        lives = len(self.kubelet.lives)
+        acknowledged, began = len(self.clients.acknowledged), time.monotonic()
         self.kubelet.fresh()
-        for fault in faults:
+        # First those that need most of the rest to be whole while they are inflicted.
+        for fault in sorted(faults, key=lambda fault: len(fault.touches), reverse=True):
+            fault.prepare(self)
             await fault.inflict(self)
-        if hold is None:
-            await asyncio.gather(*(fault.shows(self) for fault in faults))
-        else:
-            await asyncio.sleep(hold)
-        for fault in faults:
-            await fault.relieve(self)
+        shown = await self._show(faults, hold)
+        # All at once, since one may wait for what another holds up.
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                group.create_task(fault.relieve(self))
         relieved, delivered = time.monotonic(), len(self.backend.taken)
         await self.kubelet.until_up()
         await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
         await self.clients.until_all_served(f"after {', '.join(map(str, faults))}")
         recovered = time.monotonic()
-        self.stretches += [Stretch(fault.repeats, place, len(self.backend.taken)) for fault in faults if fault.repeats]
-        met = self.clients.answers[answers:]
+        self._lasting |= {DEAD_LETTERS for fault in faults if "dead" in fault.notes}
+        await self.kubelet.until_well(self._lasting)
+        met_lives = self.kubelet.lives[lives - 1 :]
+        # A process that can keep nothing any more delivers to its last moment.
+        over = max([relieved, *(life.ended for life in met_lives if life.ended is not None)]) + _READ_LATE
+        self.stretches += [
+            Stretch(fault.repeats, began, over, _EXPORT_TIMEOUT + _COMMIT) for fault in faults if fault.repeats
+        ]
+        met = self._fresh_answers()
         observed = self.kubelet.fresh()
-        endings = tuple(life.code for life in self.kubelet.lives[lives - 1 :] if life.code is not None)
+        endings = tuple(life.code for life in met_lives if life.code is not None)
         return Trial(
             faults=tuple(map(str, faults)),
+            shown=frozenset(map(str, shown)),
+            began=began,
+            over=recovered,
             acknowledged=len(self.clients.acknowledged) - acknowledged,
             seen=Counter(answer.seen for answer in met),
             details=Counter(answer.detail for answer in met if answer.seen is not Seen.TAKEN),
             endings=endings,
             recovered=recovered - relieved,
-            live=observed.live,
-            ready=observed.ready,
+            ready=Counter(probe.ready for probe in observed.probes),
             notes=frozenset(observed.notes),
-            wrong=(*self._wrong(faults, met, endings), *observed.unbalanced),
+            wrong=(
+                *wrong_answers(faults, met, self.kubelet.was_up),
+                *wrong_endings(faults, endings),
+                *wrong_health(faults, self._lasting, observed.probes),
+                *observed.unbalanced,
+            ),
         )
+
+    async def _show(self, faults: Sequence[Fault], hold: float | None) -> list[Fault]:
+        """Wait until faults show, or for `hold` seconds; returns those that have shown."""
+        looks = [asyncio.create_task(fault.shows(self)) for fault in faults]
+        try:
+            if hold is None:
+                await asyncio.gather(*looks)
+            else:
+                await asyncio.sleep(hold)
+            return [fault for fault, look in zip(faults, looks, strict=True) if look.done() and look.result() is None]
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
 
     async def settle(self) -> Verdict:
         """Stop the clients, have all that is kept delivered, drain the service, and judge."""
         await self.clients.finish()
+        self._judge_between()
         self.backend.otherwise = Success()
         await self.backend.start()
         await self.kubelet.until_up()
         # Not with the kubelet: what ends now must end well.
         async with self.kubelet.held():
             await asyncio.to_thread(self._replay)
-            await self.service.settled(
+            scrape = await self.service.settled(
                 lambda s: all((books := s.books(signal)).queued + books.dead == 0 for signal in Signal),
                 "all that was kept is delivered",
             )
@@ -192,14 +271,23 @@ class Laboratory:
         assert code == 0, f"the drain ended with {code}"
         assert " 0 dead, 0 left on disk" in self.service.log.splitlines()[-1], self.service.log[-2000:]
         unheard = {id(received) for received in self.backend.unheard}
+        deliveries = [
+            Delivery(
+                taken.signal,
+                numbers(taken.signal, taken.body),
+                taken.at,
+                altered(taken.signal, taken.body),
+                id(taken) in unheard,
+            )
+            for taken in self.backend.taken
+        ]
+        if len(self.kubelet.lives) == 1:  # one that was started again has forgotten what it counted before
+            self.wrong += wrong_books(scrape, deliveries, self.clients.resent)
         return judge(
             sent=self.clients.signals,
             acknowledged=self.clients.acknowledged,
             resent=self.clients.resent,
-            deliveries=[
-                Delivery(taken.signal, numbers(taken.signal, taken.body), id(taken) in unheard)
-                for taken in self.backend.taken
-            ],
+            deliveries=deliveries,
             stretches=self.stretches,
             damaged=self.damaged,
         )
@@ -214,18 +302,14 @@ class Laboratory:
         finally:
             connection.close()
 
-    def _wrong(self, faults: Iterable[Fault], met: Iterable[Answer], endings: Iterable[int]) -> list[str]:
-        """What clients saw and must not see, and how the service ended and must not end."""
-        sees, ends = set(ANSWERED), set[int]()
-        for fault in faults:
-            sees |= fault.sees
-            ends |= fault.ends
-        wrong = [f"the service ended with {code}" for code in endings if code not in ends]
-        seen: Counter[str] = Counter()
-        for answer in met:
-            if answer.seen not in sees:
-                seen[f"{answer.transport}: {answer.seen}: {answer.detail}"] += 1
-            slack = _CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
-            if answer.seen is Seen.NOBODY and self.kubelet.was_up(answer.asked, slack):
-                seen[f"{answer.transport}: no connection to a process that lives: {answer.detail}"] += 1
-        return wrong + [f"{times} times {what}" for what, times in seen.items()]
+    def _fresh_answers(self) -> list[Answer]:
+        """What clients were answered since the last time."""
+        fresh = self.clients.answers[self._judged :]
+        self._judged += len(fresh)
+        return fresh
+
+    def _judge_between(self) -> None:
+        """Where there is no fault everything is acknowledged."""
+        fresh = self._fresh_answers()
+        self.between.update(answer.seen for answer in fresh)
+        self.wrong += [f"without a fault, {what}" for what in wrong_answers([], fresh, self.kubelet.was_up)]

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import signal
 import sys
+import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.freeze import FrozenThread
+from tests.support.scrape import Scrape
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
@@ -25,7 +27,10 @@ _INTERPRETER: Final = 8 << 20
 
 
 class ClockJumps(Fault):
-    """Ahead by a year, back to before the beginning by ten, and to what it is."""
+    """Ahead by a year, back to before the beginning by ten, and to what it is.
+
+    It shows in when the service says that its destination last took something.
+    """
 
     name = "clock jumps"
     touches = frozenset({"machine"})
@@ -37,8 +42,10 @@ class ClockJumps(Fault):
 
     async def shows(self, lab: "Laboratory") -> None:
         assert lab.machine is not None
+        await lab.kubelet.until_scraped(lambda scrape: max(_wrong_by(scrape)) > _YEAR / 2, "a service a year ahead")
         await lab.clients.until_more(5, Seen.TAKEN)
         lab.machine.set_clock_wrong(-10 * _YEAR)
+        await lab.kubelet.until_scraped(lambda scrape: min(_wrong_by(scrape)) < -5 * _YEAR, "a service years behind")
         await lab.clients.until_more(5, Seen.TAKEN)
 
     async def relieve(self, lab: "Laboratory") -> None:
@@ -50,6 +57,9 @@ class DescriptorsExhausted(Fault):
     """No file can be opened, and no connection accepted or made; those that are there go on."""
 
     name = "file descriptors exhausted"
+    refuses = frozenset({"grpc"})  # its second listener, which tells who comes to come back, needs a descriptor
+    ready = live = frozenset({"none"})
+    notes = frozenset({"export"})
     touches = frozenset({"machine"})
     sees = frozenset({Seen.CUT, Seen.SILENCE})
 
@@ -76,6 +86,7 @@ class LoopBlocked(Fault):
     """The thread of the event loop stands still; gRPC's, and the queue's, go on."""
 
     name = "event loop blocked"
+    ready = live = frozenset({"none"})
     touches = frozenset({"process"})
     needs = frozenset({"root"})
     sees = frozenset({Seen.SILENCE, Seen.CUT})
@@ -99,6 +110,7 @@ class MemoryShort(Fault):
     """A neighbour in the same container takes what is left below the limit."""
 
     name = "memory limit near"
+    notes = frozenset({"memory"})
     touches = frozenset({"machine"})
     needs = frozenset({"cgroup"})
     left = 16 << 20
@@ -137,16 +149,22 @@ class ThreadsExhausted(Fault):
 
     async def inflict(self, lab: "Laboratory") -> None:
         assert lab.machine is not None
-        self._lives = len(lab.kubelet.lives)
         lab.machine.refuse_threads(True)
         lab.service.kill()
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives + 1)
+        await lab.kubelet.until_ended(self.lives + 1)
 
     async def relieve(self, lab: "Laboratory") -> None:
         assert lab.machine is not None
         lab.machine.refuse_threads(False)
+
+
+def _wrong_by(scrape: Scrape) -> list[float]:
+    """By how many seconds the service's clock was ahead, as each signal's last delivery shows."""
+    now = time.time()
+    whens = [value for (name, _), value in scrape.items() if name == "otlp_exporter_last_success_timestamp_seconds"]
+    return [when - now for when in whens if when] or [0.0]
 
 
 def _descriptors(pid: int) -> set[int]:

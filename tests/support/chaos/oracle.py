@@ -1,9 +1,10 @@
 """Compares what clients were told with what arrived, item by item.
 
 - *lost*: acknowledged, and never arrived. It must be nothing.
-- *repeated*: arrived more than once. It needs an explanation: a stretch of time in which something happened after which
-  a delivery may be made again, an answer of the destination that was not heard, or a client that sent it again.
-- *invented*: arrived, and was never sent, or not as that.
+- *repeated*: arrived more than once. It needs an explanation: a stretch of time in which something happened to the very
+  delivery that was not the last, an answer of the destination that was not heard, or a client that sent it again.
+- *invented*: arrived, and was never sent, or as another signal.
+- *altered*: arrived, but not as it was sent.
 
 What was not acknowledged may arrive or not.
 """
@@ -20,21 +21,33 @@ __all__ = ["Delivery", "Stretch", "Verdict", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A request that the destination took; in a sequence of them its place is when."""
+    """A request that the destination took."""
 
     signal: Signal
     numbers: Sequence[int]
+    at: float
+    """When it came, in seconds."""
+    altered: Sequence[int] = ()
+    """Those of them that are not as they were sent."""
     unheard: bool = False
     """Whether the destination took it and then said no, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """While so many deliveries to so many had been made, `reason` held; after it what was delivered may be again."""
+    """From `begin` to `end`, in seconds, `reason` held: what was delivered then may be delivered again.
+
+    So may what came up to `under_way` seconds before: its answer need not have been heard, nor that be on the disk.
+    """
 
     reason: str
-    begin: int
-    end: int
+    begin: float
+    end: float
+    under_way: float
+
+    def explains(self, delivery: Delivery) -> bool:
+        """Whether `delivery` may have been in vain."""
+        return self.begin - self.under_way <= delivery.at <= self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +64,29 @@ class Verdict:
     """Acknowledged, and taken away by damage to what was kept of them."""
     repeated: Counter[str]
     """How many times an item arrived again, by what explains it."""
-    unexplained: frozenset[int]
-    """What arrived more than once and should not have."""
+    unexplained: Mapping[int, tuple[float, float]]
+    """What arrived more than once and should not have, and when: the first of such a pair of deliveries."""
     invented: frozenset[int]
+    altered: frozenset[int]
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.unexplained or self.invented)
+        return not (self.lost or self.unexplained or self.invented or self.altered)
 
 
 def judge(
     *,
     sent: Mapping[int, Signal],
     acknowledged: Collection[int],
-    resent: Collection[int],
+    resent: Mapping[int, int],
     deliveries: Sequence[Delivery],
     stretches: Sequence[Stretch],
     damaged: Collection[int] = (),
 ) -> Verdict:
-    """Compare. `damaged` is what was in pages that were destroyed: nothing else may be missing."""
+    """Compare. Deliveries are in order; `resent` is how many times each number was sent beyond the first.
+
+    `damaged` is what was in pages that were destroyed: nothing else may be missing.
+    """
     places: dict[int, list[int]] = {}
     invented = set()
     for place, delivery in enumerate(deliveries):
@@ -78,14 +95,22 @@ def judge(
             if sent.get(number) is not delivery.signal:
                 invented.add(number)
     repeated: Counter[str] = Counter()
-    unexplained = set()
-    for number, times in places.items():
-        for before, after in pairwise(times):
-            reason = _why(number, before, after, resent, deliveries, stretches)
-            if reason is None:
-                unexplained.add(number)
-            else:
+    unexplained: dict[int, tuple[float, float]] = {}
+    for number, places_of_it in places.items():
+        copies = 1 + resent.get(number, 0)
+        settled = 1  # the last
+        for before, after in pairwise(places_of_it):
+            if reason := _why(deliveries[before], stretches):
                 repeated[reason] += 1
+                continue
+            settled += 1
+            if settled <= copies:
+                repeated["its client sent it again"] += 1
+            else:
+                unexplained.setdefault(number, (deliveries[before].at, deliveries[after].at))
+        place, times = Counter(places_of_it).most_common(1)[0]
+        if times > copies:  # in one delivery, which is none that was made again
+            unexplained.setdefault(number, (deliveries[place].at, deliveries[place].at))
     missing = frozenset(acknowledged) - places.keys()
     return Verdict(
         acknowledged=len(acknowledged),
@@ -94,23 +119,14 @@ def judge(
         lost=missing - set(damaged),
         taken=missing & set(damaged),
         repeated=repeated,
-        unexplained=frozenset(unexplained),
+        unexplained=unexplained,
         invented=frozenset(invented),
+        altered=frozenset(number for delivery in deliveries for number in delivery.altered),
     )
 
 
-def _why(
-    number: int,
-    before: int,
-    after: int,
-    resent: Collection[int],
-    deliveries: Sequence[Delivery],
-    stretches: Sequence[Stretch],
-) -> str | None:
-    """What explains that an item arrived at two places in the order of deliveries."""
-    if deliveries[before].unheard:
+def _why(delivery: Delivery, stretches: Sequence[Stretch]) -> str | None:
+    """What explains that what was in `delivery` was delivered again later."""
+    if delivery.unheard:
         return "the answer was lost"
-    for stretch in stretches:
-        if stretch.begin <= after and stretch.end >= before:
-            return stretch.reason
-    return "its client sent it again" if number in resent else None
+    return next((stretch.reason for stretch in stretches if stretch.explains(delivery)), None)

@@ -22,32 +22,32 @@ class Killed(Fault):
 
     async def inflict(self, lab: "Laboratory") -> None:
         await asyncio.sleep(lab.random.uniform(0, 0.3))  # any moment
-        self._lives = len(lab.kubelet.lives)
         lab.service.kill()
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
 
 class Terminated(Fault):
     name = "SIGTERM"
+    ready = frozenset({"503"})
     touches = frozenset({"process"})
     sees = frozenset({Seen.CUT, Seen.NOBODY})
     ends = frozenset({0})
 
     async def inflict(self, lab: "Laboratory") -> None:
-        self._lives = len(lab.kubelet.lives)
         if lab.kubelet.up:
             lab.service.signal(signal.SIGTERM)
 
     async def shows(self, lab: "Laboratory") -> None:
-        await lab.kubelet.until_ended(self._lives)
+        await lab.kubelet.until_ended(self.lives)
 
 
 class Stopped(Fault):
     """Clients give up meanwhile; what they sent may have been kept."""
 
     name = "SIGSTOP, SIGCONT"
+    ready = live = frozenset({"none"})
     touches = frozenset({"process"})
     sees = frozenset({Seen.SILENCE, Seen.CUT})
     repeats = "stopped while a delivery was answered"

@@ -1,8 +1,9 @@
 """What came of faults, as tables."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 
 from tests.support.chaos.clients import Seen
@@ -19,29 +20,56 @@ class Row:
     fault: str
     trials: list[Trial] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    between: Counter[Seen] = field(default_factory=Counter)
+    """What came of requests without a fault."""
+    astray: list[str] = field(default_factory=list)
+    """What should not have been, and belongs to no trial."""
+    raised: list[str] = field(default_factory=list)
+    """Where the laboratory could not go on, and why."""
 
     @property
     def good(self) -> bool:
-        return all(verdict.good for verdict in self.verdicts) and not any(trial.wrong for trial in self.trials)
+        return not any(self.wrong())
 
     def wrong(self) -> Iterator[str]:
         """What should not have been."""
+        for text in self.raised:
+            yield f"{self.fault}: {text}"
+        for text, times in Counter(self.astray).items():
+            yield f"{self.fault}: {times} times {text}"
         for trial in self.trials:
             for text in trial.wrong:
                 yield f"{' + '.join(trial.faults)}: {text}"
         for verdict in self.verdicts:
             for what, numbers in (
-                ("lost", verdict.lost),
-                ("arrived more than once for no reason", verdict.unexplained),
+                ("were lost", verdict.lost),
                 ("arrived and were never sent", verdict.invented),
+                ("arrived not as they were sent", verdict.altered),
             ):
                 if numbers:
-                    yield f"{self.fault}: {len(numbers)} items were {what}: {sorted(numbers)[:20]}"
+                    yield f"{self.fault}: {len(numbers)} items {what}: {sorted(numbers)[:20]}"
+            for (first, again), items in Counter(verdict.unexplained.values()).items():
+                when, then = self._during(first), self._during(again)
+                yield f"{self.fault}: {items} items arrived again for no reason: {when}, and {then}"
+
+    def _during(self, at: float) -> str:
+        """What was there at a time."""
+        for before, trial in pairwise([None, *self.trials]):
+            if trial is not None and at <= trial.over:
+                what = " + ".join(trial.faults)
+                if at >= trial.began:
+                    return f"{at - trial.began:.1f} s into {what}"
+                after = "" if before is None else f" and after {' + '.join(before.faults)}"
+                return f"{trial.began - at:.1f} s before {what}{after}"
+        return "in the end"
 
     def merge(self, other: "Row") -> None:
         """Add what came of the same fault elsewhere."""
         self.trials += other.trials
         self.verdicts += other.verdicts
+        self.between += other.between
+        self.astray += other.astray
+        self.raised += other.raised
 
     def account(self) -> list[str]:
         """Return the cells of the first table."""
@@ -50,7 +78,7 @@ class Row:
         repeated = sum((verdict.repeated for verdict in self.verdicts), Counter[str]())
         return [
             self.fault,
-            str(len(self.trials)),
+            f"{len(self.trials)}, and {len(self.raised)} not to its end" if self.raised else str(len(self.trials)),
             str(sum(verdict.acknowledged for verdict in self.verdicts)),
             str(sum(verdict.delivered for verdict in self.verdicts)),
             str(lost) + (f" (and {taken} that were in destroyed pages)" if taken else ""),
@@ -66,20 +94,47 @@ class Row:
         seconds = [trial.recovered for trial in self.trials]
         return [
             self.fault,
-            ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind]),
+            _kinds(seen),
+            _kinds(self.between),
             ", ".join(f"{code} ({times})" for code, times in sorted(endings.items())) or "none",
             ", ".join(sorted(ready)) + (f"; {', '.join(notes)}" if notes else ""),
-            f"{median(seconds):.1f} s, {max(seconds):.1f} s",
+            f"{median(seconds):.1f} s, {max(seconds):.1f} s" if seconds else "never",
         ]
 
 
 _ACCOUNT = ["fault", "times", "acknowledged", "delivered", "lost", "delivered again, and why"]
-_SIGHT = ["fault", "clients saw", "exit codes", "`/health/ready`; notes in it", "well again after: median, most"]
+_SIGHT = [
+    "fault",
+    "clients saw",
+    "before, between and after",
+    "exit codes",
+    "`/health/ready`; notes in it",
+    "well again after: median, most",
+]
+_TOGETHER = ["fault", "times with others", "of these it showed", "with how many different ones"]
+
+
+def _kinds(seen: Counter[Seen]) -> str:
+    return ", ".join(f"{kind} {seen[kind]}" for kind in Seen if seen[kind])
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Rows in Markdown: what became of the items, and what was seen meanwhile."""
-    return f"{_table(_ACCOUNT, [row.account() for row in rows])}\n\n{_table(_SIGHT, [row.sight() for row in rows])}"
+    """Rows in Markdown: what became of the items, what was seen meanwhile, and which faults were there with others."""
+    account, sight = (_table(_ACCOUNT, [row.account() for row in rows]), _table(_SIGHT, [row.sight() for row in rows]))
+    together = list(_together(trial for row in rows for trial in row.trials if len(trial.faults) > 1))
+    return "\n\n".join([account, sight, *([_table(_TOGETHER, together)] if together else [])])
+
+
+def _together(trials: Iterable[Trial]) -> Iterator[list[str]]:
+    """The cells of the third table."""
+    times, shown, others = Counter[str](), Counter[str](), defaultdict[str, set[str]](set)
+    for trial in trials:
+        times.update(trial.faults)
+        shown.update(trial.shown)
+        for fault in trial.faults:
+            others[fault] |= set(trial.faults) - {fault}
+    for fault in sorted(times):
+        yield [fault, str(times[fault]), str(shown[fault]), str(len(others[fault]))]
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:

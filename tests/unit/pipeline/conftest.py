@@ -28,8 +28,8 @@ async def watch_the_law(metrics: Metrics) -> AsyncIterator[Watch]:
 
     async def look(queue: Queue) -> None:
         while True:
-            came = metrics.total(metrics.accepted) + metrics.total(metrics.recovered)
-            went = metrics.total(metrics.sent) + metrics.total(metrics.dropped)
+            came = metrics.accepted.total + metrics.recovered.total
+            went = metrics.sent.total + metrics.dropped.total
             here = sum(queue.items(signal) + queue.dead.items(signal) for signal in Signal)
             assert came == went + here
             await turn()

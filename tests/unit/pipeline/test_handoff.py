@@ -93,7 +93,7 @@ async def test_what_a_sibling_takes_is_settled_after_it_was_taken_and_counted_as
         ("logs", b"x"), ("traces", b"ab"), ("traces", b"cccc"), ("traces", b"d")
     ]  # fmt: skip
     assert [queue.items(signal) for signal in Signal] == [0, 0, 0]
-    assert (handoff.items, metrics.total(metrics.sent)) == (10, 10)
+    assert (handoff.items, metrics.sent.total) == (10, 10)
 
 
 async def test_an_empty_queue_needs_no_sibling(handoff: Handoff, queue: Queue) -> None:
@@ -109,7 +109,7 @@ async def test_what_a_sibling_refuses_stays_in_the_queue_and_holds_up_nothing_el
     await handoff.run(LONG)
     assert [request.body for request in sibling.requests] == [b"good", b"fine"]
     assert (queue.items(TRACES), queue.waiting(TRACES)) == (4, 4)
-    assert (handoff.items, metrics.total(metrics.dropped)) == (4, 0)
+    assert (handoff.items, metrics.dropped.total) == (4, 0)
     assert caplog.messages == ["a sibling (shutdown.handoff) refused 2 spans, which stay: its bound is smaller"]
     lease = await queue.lease(TRACES, 100)
     assert lease is not None
@@ -134,7 +134,7 @@ async def test_what_a_sibling_takes_in_part_is_sent_and_the_rest_is_dropped_as_b
     await fill(queue, metrics, TRACES, b"part")
     await handoff.run(LONG)
     assert queue.items(TRACES) == 0
-    assert (handoff.items, metrics.total(metrics.sent), metrics.total(metrics.dropped)) == (1, 1, 1)
+    assert (handoff.items, metrics.sent.total, metrics.dropped.total) == (1, 1, 1)
 
 
 async def test_a_sibling_that_says_later_is_asked_again(

@@ -17,51 +17,55 @@ from app.receivers.decode import request_type
 from app.receivers.otlp_json import forecast, read_json, serializing
 from app.receivers.turns import at_once
 
-# In one piece, and in pieces that are smaller than almost everything.
-WHOLE, TINY = 1 << 14, 32
-both = pytest.fixture(params=[WHOLE, TINY], ids=["whole", "in pieces"])
+# How many characters are parsed at once, and by the shortcut: all of them, fewer than almost everything has, or none.
+WAYS = {
+    "whole": {"piece": 1 << 14, "shortcut": 0},
+    "in pieces": {"piece": 32, "shortcut": 0},
+    "by the shortcut": {"piece": 1 << 14, "shortcut": 1 << 14},
+    "in pieces by the shortcut": {"piece": 32, "shortcut": 64},
+}
 
 
-@both
-def piece(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
+def way(request: pytest.FixtureRequest) -> dict[str, int]:
+    return dict(request.param)
 
 
-def read(signal: Signal, body: bytes | Any, piece: int) -> Message:
+def read(signal: Signal, body: bytes | Any, way: dict[str, int]) -> Message:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return request_type(signal).FromString(at_once(serializing(signal, text, piece=piece)))
+    return request_type(signal).FromString(at_once(serializing(signal, text, **way)))
 
 
-def read_span(span: Any, piece: int) -> Span:
-    request = read(Signal.TRACES, {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}, piece)
+def read_span(span: Any, way: dict[str, int]) -> Span:
+    request = read(Signal.TRACES, {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}, way)
     assert isinstance(request, ExportTraceServiceRequest)
     return request.resource_spans[0].scope_spans[0].spans[0]
 
 
-def read_value(value: Any, piece: int) -> AnyValue:
-    return read_span({"attributes": [{"key": "k", "value": value}]}, piece).attributes[0].value
+def read_value(value: Any, way: dict[str, int]) -> AnyValue:
+    return read_span({"attributes": [{"key": "k", "value": value}]}, way).attributes[0].value
 
 
-def read_metric(metric: Any, piece: int) -> Metric:
-    request = read(Signal.METRICS, {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}, piece)
+def read_metric(metric: Any, way: dict[str, int]) -> Metric:
+    request = read(Signal.METRICS, {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}, way)
     assert isinstance(request, ExportMetricsServiceRequest)
     return request.resource_metrics[0].scope_metrics[0].metrics[0]
 
 
-def read_point(point: Any, piece: int) -> NumberDataPoint:
-    return read_metric({"gauge": {"dataPoints": [point]}}, piece).gauge.data_points[0]
+def read_point(point: Any, way: dict[str, int]) -> NumberDataPoint:
+    return read_metric({"gauge": {"dataPoints": [point]}}, way).gauge.data_points[0]
 
 
-def refused(body: bytes | Any, piece: int, signal: Signal = Signal.TRACES) -> str:
+def refused(body: bytes | Any, way: dict[str, int], signal: Signal = Signal.TRACES) -> str:
     with pytest.raises(InvalidData) as refusal:
-        read(signal, body, piece)
+        read(signal, body, way)
     assert refusal.value.reason == "invalid"
     return str(refusal.value)
 
 
-def span_refused(span: Any, piece: int) -> str:
+def span_refused(span: Any, way: dict[str, int]) -> str:
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{}, span]}]}]}).encode()
-    message = refused(body, piece)
+    message = refused(body, way)
     before = "the body is not an ExportTraceServiceRequest: resourceSpans[0].scopeSpans[0].spans[1]"
     assert message.startswith(before)
     return message.removeprefix(before).removeprefix(".")
@@ -127,18 +131,18 @@ def expected_span() -> Span:
     return span
 
 
-def test_a_span_comes_out_with_everything_it_has(piece: int) -> None:
-    assert read_span(SPAN, piece) == expected_span()
+def test_a_span_comes_out_with_everything_it_has(way: dict[str, int]) -> None:
+    assert read_span(SPAN, way) == expected_span()
 
 
-def test_layout_and_escapes_do_not_matter(piece: int) -> None:
+def test_layout_and_escapes_do_not_matter(way: dict[str, int]) -> None:
     body = {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN]}], "schemaUrl": "u"}]}
-    plain = read(Signal.TRACES, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), piece)
-    assert read(Signal.TRACES, json.dumps(body, indent=8).encode(), piece) == plain
-    assert read(Signal.TRACES, b" \r\n\t" + json.dumps(body).encode() + b" \n" * 50, piece) == plain
+    plain = read(Signal.TRACES, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), way)
+    assert read(Signal.TRACES, json.dumps(body, indent=8).encode(), way) == plain
+    assert read(Signal.TRACES, b" \r\n\t" + json.dumps(body).encode() + b" \n" * 50, way) == plain
 
 
-def test_metrics_come_out_with_everything_they_have(piece: int) -> None:
+def test_metrics_come_out_with_everything_they_have(way: dict[str, int]) -> None:
     exemplar = {
         "filteredAttributes": [{"key": "a"}],
         "timeUnixNano": "1",
@@ -164,7 +168,7 @@ def test_metrics_come_out_with_everything_they_have(piece: int) -> None:
                 ],
             },
         },
-        piece,
+        way,
     ).histogram
     assert histogram.aggregation_temporality == 2
     point, empty = histogram.data_points
@@ -179,19 +183,19 @@ def test_metrics_come_out_with_everything_they_have(piece: int) -> None:
                 "dataPoints": [{"scale": -3, "positive": {"offset": -1, "bucketCounts": ["18446744073709551615"]}}]
             }
         },
-        piece,
+        way,
     ).exponential_histogram.data_points[0]
     assert (exponential.scale, exponential.positive.offset) == (-3, -1)
     assert list(exponential.positive.bucket_counts) == [(1 << 64) - 1]
     assert exponential.HasField("positive")
     assert not exponential.HasField("negative")
-    summary = read_metric({"summary": {"dataPoints": [{"quantileValues": [{"quantile": 0.5, "value": 7}]}]}}, piece)
+    summary = read_metric({"summary": {"dataPoints": [{"quantileValues": [{"quantile": 0.5, "value": 7}]}]}}, way)
     assert summary.summary.data_points[0].quantile_values[0].value == 7
-    total = read_metric({"sum": {"isMonotonic": True}}, piece)
+    total = read_metric({"sum": {"isMonotonic": True}}, way)
     assert total.sum.is_monotonic
 
 
-def test_log_records_come_out_with_everything_they_have(piece: int) -> None:
+def test_log_records_come_out_with_everything_they_have(way: dict[str, int]) -> None:
     record = {
         "severityNumber": 9,
         "severityText": "INFO",
@@ -199,7 +203,7 @@ def test_log_records_come_out_with_everything_they_have(piece: int) -> None:
         "traceId": "ab",
         "spanId": "cd",
     }
-    request = read(Signal.LOGS, {"resourceLogs": [{"scopeLogs": [{"logRecords": [record], "scope": {}}]}]}, piece)
+    request = read(Signal.LOGS, {"resourceLogs": [{"scopeLogs": [{"logRecords": [record], "scope": {}}]}]}, way)
     assert isinstance(request, ExportLogsServiceRequest)
     scope = request.resource_logs[0].scope_logs[0]
     assert scope.HasField("scope")
@@ -232,48 +236,46 @@ async def test_an_empty_request_holds_nothing(body: bytes) -> None:
     assert (request.body, request.items) == (b"", 0)
 
 
-def test_null_is_as_if_absent(piece: int) -> None:
+def test_null_is_as_if_absent(way: dict[str, int]) -> None:
     span = {"name": None, "kind": None, "attributes": None, "status": None, "traceId": None, "flags": 1}
-    assert read_span(span, piece) == Span(flags=1)
+    assert read_span(span, way) == Span(flags=1)
 
 
-def test_empty_objects_are_there(piece: int) -> None:
-    assert read_span({"status": {}}, piece).HasField("status")
-    assert read_span({"status": {"code": None, "unknown": 1}}, piece).HasField("status")
-    assert read_value({"arrayValue": {}}, piece).HasField("array_value")
-    assert read_value({"arrayValue": {"values": []}}, piece).HasField("array_value")
-    assert read_value({"kvlistValue": {"values": None}}, piece).HasField("kvlist_value")
+def test_empty_objects_are_there(way: dict[str, int]) -> None:
+    assert read_span({"status": {}}, way).HasField("status")
+    assert read_span({"status": {"code": None, "unknown": 1}}, way).HasField("status")
+    assert read_value({"arrayValue": {}}, way).HasField("array_value")
+    assert read_value({"arrayValue": {"values": []}}, way).HasField("array_value")
+    assert read_value({"kvlistValue": {"values": None}}, way).HasField("kvlist_value")
     assert (
-        read_value({"arrayValue": {"values": [{"arrayValue": {}}]}}, piece)
-        .array_value.values[0]
-        .HasField("array_value")
+        read_value({"arrayValue": {"values": [{"arrayValue": {}}]}}, way).array_value.values[0].HasField("array_value")
     )
-    assert read_metric({"histogram": {"dataPoints": []}}, piece).HasField("histogram")
+    assert read_metric({"histogram": {"dataPoints": []}}, way).HasField("histogram")
     exponential: Any = {"dataPoints": [{"positive": {"bucketCounts": []}}]}
     assert (
-        read_metric({"exponentialHistogram": exponential}, piece)
+        read_metric({"exponentialHistogram": exponential}, way)
         .exponential_histogram.data_points[0]
         .HasField("positive")
     )
 
 
-def test_values_that_are_zero_are_there(piece: int) -> None:
-    assert read_value({"intValue": 0}, piece).WhichOneof("value") == "int_value"
-    assert read_value({"stringValue": ""}, piece).WhichOneof("value") == "string_value"
-    assert read_value({"boolValue": False}, piece).WhichOneof("value") == "bool_value"
-    assert read_value({"doubleValue": 0}, piece).WhichOneof("value") == "double_value"
-    assert read_value({"bytesValue": ""}, piece).WhichOneof("value") == "bytes_value"
-    assert read_value({}, piece).WhichOneof("value") is None
+def test_values_that_are_zero_are_there(way: dict[str, int]) -> None:
+    assert read_value({"intValue": 0}, way).WhichOneof("value") == "int_value"
+    assert read_value({"stringValue": ""}, way).WhichOneof("value") == "string_value"
+    assert read_value({"boolValue": False}, way).WhichOneof("value") == "bool_value"
+    assert read_value({"doubleValue": 0}, way).WhichOneof("value") == "double_value"
+    assert read_value({"bytesValue": ""}, way).WhichOneof("value") == "bytes_value"
+    assert read_value({}, way).WhichOneof("value") is None
 
 
-def test_unknown_fields_are_ignored(piece: int) -> None:
+def test_unknown_fields_are_ignored(way: dict[str, int]) -> None:
     known = {"name": "n", "kind": 1}
     unknown = {"a": 1, "b": [1, [2, {"c": []}], "x" * 99], "d": {"e": {"f": [{}] * 20}}, "name ": 5, "": None}
-    assert read_span(unknown | known | {"z": [[]]}, piece) == read_span(known, piece)
+    assert read_span(unknown | known | {"z": [[]]}, way) == read_span(known, way)
 
 
-def test_names_are_lower_camel_case_and_no_other(piece: int) -> None:
-    assert read_span({"trace_id": "ab", "TraceId": "ab", "start_time_unix_nano": 5}, piece) == Span()
+def test_names_are_lower_camel_case_and_no_other(way: dict[str, int]) -> None:
+    assert read_span({"trace_id": "ab", "TraceId": "ab", "start_time_unix_nano": 5}, way) == Span()
 
 
 @pytest.mark.parametrize(
@@ -301,8 +303,8 @@ def test_names_are_lower_camel_case_and_no_other(piece: int) -> None:
         ("1844674407370955161.5e1", 2**64 - 1),
     ],
 )
-def test_integers_are_numbers_or_strings(value: Any, number: int, piece: int) -> None:
-    assert read_span({"startTimeUnixNano": value}, piece).start_time_unix_nano == number
+def test_integers_are_numbers_or_strings(value: Any, number: int, way: dict[str, int]) -> None:
+    assert read_span({"startTimeUnixNano": value}, way).start_time_unix_nano == number
 
 
 @pytest.mark.parametrize(
@@ -348,25 +350,25 @@ def test_integers_are_numbers_or_strings(value: Any, number: int, piece: int) ->
         {"a": 1},
     ],
 )
-def test_what_is_no_integer_of_its_range_is_refused(value: Any, piece: int) -> None:
-    assert span_refused({"startTimeUnixNano": value}, piece).startswith("startTimeUnixNano: ")
+def test_what_is_no_integer_of_its_range_is_refused(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"startTimeUnixNano": value}, way).startswith("startTimeUnixNano: ")
 
 
-def test_ranges_are_those_of_the_field(piece: int) -> None:
-    assert read_value({"intValue": -(1 << 63)}, piece).int_value == -(1 << 63)
-    assert "attributes[0].value.intValue: " in span_refused({"attributes": [{"value": {"intValue": 1 << 63}}]}, piece)
-    assert read_span({"flags": (1 << 32) - 1}, piece).flags == (1 << 32) - 1
-    assert span_refused({"flags": 1 << 32}, piece) == "flags: 4294967296 is out of the field's range"
-    assert span_refused({"flags": "4294967296"}, piece) == "flags: '4294967296' is out of the field's range"
+def test_ranges_are_those_of_the_field(way: dict[str, int]) -> None:
+    assert read_value({"intValue": -(1 << 63)}, way).int_value == -(1 << 63)
+    assert "attributes[0].value.intValue: " in span_refused({"attributes": [{"value": {"intValue": 1 << 63}}]}, way)
+    assert read_span({"flags": (1 << 32) - 1}, way).flags == (1 << 32) - 1
+    assert span_refused({"flags": 1 << 32}, way) == "flags: 4294967296 is out of the field's range"
+    assert span_refused({"flags": "4294967296"}, way) == "flags: '4294967296' is out of the field's range"
 
 
-def test_enums_are_integers_only(piece: int) -> None:
-    assert read_span({"kind": 3.0}, piece).kind == 3
-    assert read_span({"kind": 77}, piece).kind == 77
-    assert span_refused({"kind": "SPAN_KIND_SERVER"}, piece) == "kind: 'SPAN_KIND_SERVER' is not an integer"
-    assert span_refused({"kind": "2"}, piece) == "kind: '2' is not an integer"
-    assert span_refused({"kind": 1 << 31}, piece) == "kind: 2147483648 is out of the field's range"
-    assert span_refused({"kind": True}, piece) == "kind: true is not an integer"
+def test_enums_are_integers_only(way: dict[str, int]) -> None:
+    assert read_span({"kind": 3.0}, way).kind == 3
+    assert read_span({"kind": 77}, way).kind == 77
+    assert span_refused({"kind": "SPAN_KIND_SERVER"}, way) == "kind: 'SPAN_KIND_SERVER' is not an integer"
+    assert span_refused({"kind": "2"}, way) == "kind: '2' is not an integer"
+    assert span_refused({"kind": 1 << 31}, way) == "kind: 2147483648 is out of the field's range"
+    assert span_refused({"kind": True}, way) == "kind: true is not an integer"
 
 
 @pytest.mark.parametrize(
@@ -381,23 +383,23 @@ def test_enums_are_integers_only(piece: int) -> None:
         (-0.0, -0.0),
     ],
 )
-def test_doubles_are_numbers_or_strings(value: Any, number: float, piece: int) -> None:
-    assert read_point({"asDouble": value}, piece).as_double == number
+def test_doubles_are_numbers_or_strings(value: Any, number: float, way: dict[str, int]) -> None:
+    assert read_point({"asDouble": value}, way).as_double == number
 
 
-def test_not_a_number_is_a_double(piece: int) -> None:
-    assert math.isnan(read_point({"asDouble": "NaN"}, piece).as_double)
+def test_not_a_number_is_a_double(way: dict[str, int]) -> None:
+    assert math.isnan(read_point({"asDouble": "NaN"}, way).as_double)
 
 
 @pytest.mark.parametrize(
     "value", ["", "nan", "inf", "+Infinity", "1_0", " 1", "1.", ".5", "0x1", "1e999", True, [], {}, 10**400]
 )
-def test_what_is_no_double_is_refused(value: Any, piece: int) -> None:
+def test_what_is_no_double_is_refused(value: Any, way: dict[str, int]) -> None:
     body = json.dumps(
         {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"gauge": {"dataPoints": [{"asDouble": value}]}}]}]}]}
     )
     where = "resourceMetrics[0].scopeMetrics[0].metrics[0].gauge.dataPoints[0].asDouble: "
-    message = refused(body.encode(), max(piece, 1 << 10), Signal.METRICS)
+    message = refused(body.encode(), way | {"piece": max(way["piece"], 1 << 10)}, Signal.METRICS)
     assert where in message
     assert len(message) < 300
 
@@ -405,105 +407,114 @@ def test_what_is_no_double_is_refused(value: Any, piece: int) -> None:
 @pytest.mark.parametrize(
     "value", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"01", b"+1", b".5", b"1.", b"1e", b"--1"]
 )
-def test_numbers_that_json_does_not_have_are_refused(value: bytes, piece: int) -> None:
+def test_numbers_that_json_does_not_have_are_refused(value: bytes, way: dict[str, int]) -> None:
     body = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{"dataPoints":[{"asDouble":%b}]}}]}]}]}' % value
-    refused(body, piece, Signal.METRICS)
+    refused(body, way, Signal.METRICS)
 
 
-def test_ids_are_hex_of_either_case(piece: int) -> None:
-    assert read_span({"traceId": "", "spanId": "aAbBcC"}, piece) == Span(span_id=b"\xaa\xbb\xcc")
+def test_ids_are_hex_of_either_case(way: dict[str, int]) -> None:
+    assert read_span({"traceId": "", "spanId": "aAbBcC"}, way) == Span(span_id=b"\xaa\xbb\xcc")
 
 
 @pytest.mark.parametrize("key", ["traceId", "spanId", "parentSpanId"])
 @pytest.mark.parametrize("value", ["xyz", "abc", "ab cd", "0x", "éé", 12, ["ab"], {}, True])
-def test_ids_that_are_not_hex_are_refused(key: str, value: Any, piece: int) -> None:
-    assert span_refused({key: value}, piece).endswith(" is not hex") or not isinstance(value, str | int)
+def test_ids_that_are_not_hex_are_refused(key: str, value: Any, way: dict[str, int]) -> None:
+    assert span_refused({key: value}, way).endswith(" is not hex") or not isinstance(value, str | int)
 
 
 @pytest.mark.parametrize("value", ["+/8=", "+/8", "-_8"])
-def test_bytes_are_base64_of_either_alphabet(value: str, piece: int) -> None:
-    assert read_value({"bytesValue": value}, piece).bytes_value == b"\xfb\xff"
+def test_bytes_are_base64_of_either_alphabet(value: str, way: dict[str, int]) -> None:
+    assert read_value({"bytesValue": value}, way).bytes_value == b"\xfb\xff"
 
 
 @pytest.mark.parametrize("value", ["a", "é", "ab c", "ab!=", "====", "a=bc", 5, []])
-def test_bytes_that_are_not_base64_are_refused(value: Any, piece: int) -> None:
-    assert span_refused({"attributes": [{"value": {"bytesValue": value}}]}, piece).startswith(
+def test_bytes_that_are_not_base64_are_refused(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"attributes": [{"value": {"bytesValue": value}}]}, way).startswith(
         "attributes[0].value.bytesValue: "
     )
 
 
 @pytest.mark.parametrize("value", [1, 1.5, True, [], {}])
-def test_strings_are_strings(value: Any, piece: int) -> None:
-    assert span_refused({"name": value}, piece).startswith("name: ")
+def test_strings_are_strings(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"name": value}, way).startswith("name: ")
 
 
 @pytest.mark.parametrize("value", ["true", 1, 0, [], {}])
-def test_booleans_are_true_or_false(value: Any, piece: int) -> None:
-    assert span_refused({"attributes": [{"value": {"boolValue": value}}]}, piece).startswith(
+def test_booleans_are_true_or_false(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"attributes": [{"value": {"boolValue": value}}]}, way).startswith(
         "attributes[0].value.boolValue: "
     )
 
 
-def test_half_of_a_surrogate_pair_is_no_text(piece: int) -> None:
-    assert read_span({"name": "\U0001d11e"}, piece).name == "𝄞"
-    assert span_refused({"name": "\ud834"}, piece) == "name: '\\ud834' has half of a surrogate pair"
+def test_half_of_a_surrogate_pair_is_no_text(way: dict[str, int]) -> None:
+    assert read_span({"name": "\U0001d11e"}, way).name == "𝄞"
+    assert span_refused({"name": "\ud834"}, way) == "name: '\\ud834' has half of a surrogate pair"
     keys = {"resourceSpans": [{"resource": {"entityRefs": [{"idKeys": ["a", "\ud834"]}]}}]}
-    assert "resourceSpans[0].resource.entityRefs[0].idKeys" in refused(keys, piece)
+    assert "resourceSpans[0].resource.entityRefs[0].idKeys" in refused(keys, way)
+    keys["resourceSpans"][0]["resource"]["entityRefs"][0]["idKeys"].insert(1, "a" * 200)
+    assert "idKeys[2]: '\\ud834' has half of a surrogate pair" in refused(keys, way)
 
 
 @pytest.mark.parametrize("value", [5, "x", True, {}, {"a": 1}, {"attributes": []}, {"a": ["x" * 99]}])
-def test_arrays_are_arrays(value: Any, piece: int) -> None:
-    assert span_refused({"attributes": value}, piece).startswith("attributes: ")
+def test_arrays_are_arrays(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"attributes": value}, way).startswith("attributes: ")
 
 
 @pytest.mark.parametrize("value", [5, "x", True, [], [{}], ["x" * 99]])
-def test_objects_are_objects(value: Any, piece: int) -> None:
-    assert span_refused({"status": value}, piece).startswith("status: ")
+def test_objects_are_objects(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"status": value}, way).startswith("status: ")
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [], [["x" * 99]]])
-def test_items_of_arrays_are_what_they_should_be(value: Any, piece: int) -> None:
-    assert span_refused({"attributes": [{}, value]}, piece).startswith("attributes[1]: ")
+def test_items_of_arrays_are_what_they_should_be(value: Any, way: dict[str, int]) -> None:
+    assert span_refused({"attributes": [{}, value]}, way).startswith("attributes[1]: ")
 
 
 @pytest.mark.parametrize("value", [None, "x", [], {}, {"a": "x" * 99}, ["x" * 99]])
-def test_items_of_arrays_of_numbers_are_numbers(value: Any, piece: int) -> None:
+def test_items_of_arrays_of_numbers_are_numbers(value: Any, way: dict[str, int]) -> None:
     point: Any = {"histogram": {"dataPoints": [{"bucketCounts": [1, 2, value]}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
-    assert ".histogram.dataPoints[0].bucketCounts[2]: " in refused(body, piece, Signal.METRICS)
+    assert ".histogram.dataPoints[0].bucketCounts[2]: " in refused(body, way, Signal.METRICS)
     point["histogram"]["dataPoints"][0] = {"bucketCounts": value or 5}
     if not isinstance(value, list):
-        assert ".histogram.dataPoints[0].bucketCounts: " in refused(body, piece, Signal.METRICS)
+        assert ".histogram.dataPoints[0].bucketCounts: " in refused(body, way, Signal.METRICS)
 
 
-def test_items_of_arrays_of_numbers_are_in_their_range(piece: int) -> None:
+def test_items_of_arrays_of_numbers_are_in_their_range(way: dict[str, int]) -> None:
     point: Any = {"histogram": {"dataPoints": [{"bucketCounts": [1] * 50 + [1 << 64, 1]}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
-    assert ".bucketCounts[50]: 18446744073709551616 is out of the field's range" in refused(body, piece, Signal.METRICS)
+    assert ".bucketCounts[50]: 18446744073709551616 is out of the field's range" in refused(body, way, Signal.METRICS)
 
 
-def test_members_of_a_choice_exclude_each_other(piece: int) -> None:
+@pytest.mark.parametrize("wrong", [b"01", b"1e", b"--1", b"1 1", b'"1'])
+def test_what_is_no_number_among_many_is_no_json(wrong: bytes, way: dict[str, int]) -> None:
+    point = b'{"histogram":{"dataPoints":[{"bucketCounts":[%b]}]}}' % b",".join([b"1"] * 50 + [wrong] + [b"1"] * 50)
+    body = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[%b]}]}]}' % point
+    assert "the body is not JSON near character" in refused(body, way, Signal.METRICS)
+
+
+def test_members_of_a_choice_exclude_each_other(way: dict[str, int]) -> None:
     both = {"attributes": [{"value": {"stringValue": "a", "intValue": 1}}]}
-    assert span_refused(both, piece) == "attributes[0].value: stringValue and intValue exclude each other"
+    assert span_refused(both, way) == "attributes[0].value: stringValue and intValue exclude each other"
     large = {
         "attributes": [{"value": {"stringValue": "a" * 99, "arrayValue": {"values": [{"stringValue": "b" * 99}]}}}]
     }
-    assert span_refused(large, piece) == "attributes[0].value: stringValue and arrayValue exclude each other"
-    assert read_value({"stringValue": "a", "intValue": None}, piece).string_value == "a"
+    assert span_refused(large, way) == "attributes[0].value: stringValue and arrayValue exclude each other"
+    assert read_value({"stringValue": "a", "intValue": None}, way).string_value == "a"
     metric: Any = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"gauge": {}, "sum": {}}]}]}]}
-    assert "gauge and sum exclude each other" in refused(metric, piece, Signal.METRICS)
+    assert "gauge and sum exclude each other" in refused(metric, way, Signal.METRICS)
 
 
-def test_a_key_that_is_there_twice_is_refused(piece: int) -> None:
+def test_a_key_that_is_there_twice_is_refused(way: dict[str, int]) -> None:
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a","kind":1,"name":"b"}]}]}]}'
-    assert "spans[0]: 'name' is there twice" in refused(body, piece)
+    assert "spans[0]: 'name' is there twice" in refused(body, way)
     body = b'{"resourceSpans":[{"resource":{"attributes":[{"key":"a"}]}}],"resourceSpans":[{"schemaUrl":"a"}]}'
-    assert "the request: 'resourceSpans' is there twice" in refused(body, piece)
+    assert "the request: 'resourceSpans' is there twice" in refused(body, way)
 
 
-def test_a_key_that_nobody_knows_may_be_there_twice(piece: int) -> None:
+def test_a_key_that_nobody_knows_may_be_there_twice(way: dict[str, int]) -> None:
     body = b'{"resourceSpans":[{"new":1,"schemaUrl":"a","new":2}],"new":{"a":1,"a":2},"new":"' + b"b" * 40 + b'"}'
-    assert read(Signal.TRACES, body, piece) == read(Signal.TRACES, b'{"resourceSpans":[{"schemaUrl":"a"}]}', piece)
+    assert read(Signal.TRACES, body, way) == read(Signal.TRACES, b'{"resourceSpans":[{"schemaUrl":"a"}]}', way)
 
 
 BROKEN = {
@@ -538,8 +549,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
-def test_what_is_not_json_is_refused_with_what_and_where(body: bytes, piece: int) -> None:
-    message = refused(body, piece)
+def test_what_is_not_json_is_refused_with_what_and_where(body: bytes, way: dict[str, int]) -> None:
+    message = refused(body, way)
     assert "near character" in message or "near byte" in message or "the request: " in message
     assert len(message) < 300
 
@@ -550,25 +561,25 @@ def arrays(levels: int, innermost: str) -> bytes:
 
 
 @pytest.mark.parametrize("innermost", ["", '{"stringValue":"%s"}' % ("a" * 99)], ids=["nothing", "a string"])
-async def test_values_nest_as_deep_as_protobuf_reads(innermost: str, piece: int) -> None:
+async def test_values_nest_as_deep_as_protobuf_reads(innermost: str, way: dict[str, int]) -> None:
     deepest = (100 - 4) // 2
-    assert read(Signal.TRACES, arrays(deepest, innermost), piece).ByteSize()
+    assert read(Signal.TRACES, arrays(deepest, innermost), way).ByteSize()
     assert (await read_json(Signal.TRACES, arrays(deepest, innermost))).items == 0
     for levels in (deepest + 1, 99, 150, 5000, 100_000):
-        message = refused(arrays(levels, innermost), piece)
+        message = refused(arrays(levels, innermost), way)
         assert "deep" in message
         assert len(message) < 2000
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"":', b'{"resourceSpans":['])
 @pytest.mark.parametrize("depth", [500, 100_000])
-def test_bodies_that_nest_without_an_end_are_refused(opening: bytes, depth: int, piece: int) -> None:
-    refused(opening * depth, piece)
-    refused(b'{"unknown":' + opening * depth, piece)
+def test_bodies_that_nest_without_an_end_are_refused(opening: bytes, depth: int, way: dict[str, int]) -> None:
+    refused(opening * depth, way)
+    refused(b'{"unknown":' + opening * depth, way)
 
 
-def test_long_strings_and_keys_are_read(piece: int) -> None:
-    assert read_span({"name": "é€" * 50_000, "x" * 50_000: "y" * 50_000}, piece).name == "é€" * 50_000
+def test_long_strings_and_keys_are_read(way: dict[str, int]) -> None:
+    assert read_span({"name": "é€" * 50_000, "x" * 50_000: "y" * 50_000}, way).name == "é€" * 50_000
 
 
 async def test_what_reading_holds_is_told_and_may_put_an_end_to_it() -> None:

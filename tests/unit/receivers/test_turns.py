@@ -1,9 +1,11 @@
 import asyncio
 import time
+from collections import Counter
 
 import pytest
 
-from app.receivers.turns import Steps, at_once, in_turns
+from app.receivers.turns import Steps, Turnstile, at_once, in_turns
+from tests.support.clock import FakeClock
 
 
 def burn(seconds: float) -> None:
@@ -90,3 +92,52 @@ async def test_cancelled_work_is_closed_and_the_gate_is_free_again() -> None:
         await task
     assert closed
     assert await in_turns(stepping(1, 0, [], [0])) == "done"
+
+
+class Turns:
+    """Who goes through a turnstile, in which turn of the loop; the turns take the time that the clock is told."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.turnstile = Turnstile(self.clock.monotonic)
+        self.turn = 0
+        self.through: list[tuple[int, int]] = []
+
+    async def go(self, number: int, seconds: float) -> None:
+        await self.turnstile.turn()
+        self.through.append((self.turn, number))
+        self.clock.now += seconds
+
+    async def all(self, seconds: list[float]) -> list[int]:
+        """Let one go for each of `seconds`, which it takes; returns how many went in each turn."""
+        going = [asyncio.create_task(self.go(number, each)) for number, each in enumerate(seconds)]
+        while not all(task.done() for task in going):
+            await asyncio.sleep(0)
+            self.turn += 1
+        assert [number for _, number in self.through] == [*range(len(seconds))], "first come, first served"
+        turns = Counter(turn for turn, _ in self.through)
+        self.through.clear()
+        return [*turns.values()]
+
+
+async def test_where_turns_are_short_all_go_through_at_once() -> None:
+    assert await Turns().all([0.0001] * 40) == [40]
+
+
+async def test_of_many_at_once_fewer_go_through_in_each_turn_that_is_long() -> None:
+    turns = Turns()
+    assert await turns.all([0.01] * 135) == [64, 32, 16, 8, 4, 2, *[1] * 9]
+    assert await turns.all([0.001] * 15) == [1, 2, 4, 8], "and more again where they are short"
+
+
+async def test_who_gives_up_waiting_costs_nobody_a_turn() -> None:
+    turns = Turns()
+    assert (await turns.all([0.01] * 130))[-1] == 1
+    first = asyncio.create_task(turns.go(0, 0.01))
+    given_up = [asyncio.create_task(turns.turnstile.turn()) for _ in range(5)]
+    last = asyncio.create_task(turns.go(1, 0.01))
+    await asyncio.sleep(0)
+    for task in given_up:
+        task.cancel()
+    await asyncio.gather(first, last)
+    assert turns.through == [(turns.turn, 0), (turns.turn, 1)]

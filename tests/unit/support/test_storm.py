@@ -20,5 +20,11 @@ def test_a_seed_chooses_the_same_faults_again() -> None:
     assert choose(FAULTS, random.Random(7)) == choose(FAULTS, random.Random(7))
 
 
+def test_each_fault_is_chosen_together_with_others() -> None:
+    chance = random.Random(1)
+    chosen = (choose(FAULTS, chance) for _ in range(1000))
+    assert {fault for faults in chosen if len(faults) > 1 for fault in faults} == {*FAULTS}
+
+
 def test_each_fault_has_a_name_of_its_own() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
