@@ -19,6 +19,9 @@ class Meter:
         self._seconds = {signal: metrics.request_seconds.labels(signal.value, transport) for signal in Signal}
         self._bytes = {signal: metrics.request_bytes.labels(signal.value, transport) for signal in Signal}
         self._answers: dict[tuple[Signal, str, str], tuple[Count, Count]] = {}
+        # An autoscaler that finds no series does not scale down, so there is one before the first request.
+        for route in self._routes.values():
+            metrics.http_requests.labels("POST", route, "OK" if transport == "grpc" else "200")
 
     def answered(self, signal: Signal, code: str, method: str = "POST") -> None:
         """Count an answer, by its HTTP status or the name of its gRPC status."""

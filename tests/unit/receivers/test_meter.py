@@ -25,6 +25,15 @@ def test_an_answer_counts_for_its_signal_and_for_its_route(metrics: Metrics) -> 
     assert value("http_requests_total", {"method": "POST", "route": Signal.LOGS.method, "code": "OK"}) == 1
 
 
+@pytest.mark.parametrize(("transport", "code"), [("http", "200"), ("grpc", "OK")])
+def test_what_is_scaled_by_is_there_before_the_first_request(metrics: Metrics, transport: str, code: str) -> None:
+    Meter(metrics, transport)
+    for signal in Signal:
+        route = signal.method if transport == "grpc" else signal.path
+        labels = {"method": "POST", "route": route, "code": code}
+        assert metrics.registry.get_sample_value("http_requests_total", labels) == 0
+
+
 def test_a_method_that_nobody_knows_makes_no_series_of_its_own(metrics: Metrics) -> None:
     meter = Meter(metrics, "http")
     for method in ("GET", "MKCALENDAR", "PURGE"):

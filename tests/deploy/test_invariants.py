@@ -1,0 +1,502 @@
+"""Each invariant catches its defect: a manifest that is right but for one thing."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import pytest
+
+from tests.support.manifests.invariants import (
+    INVARIANTS,
+    Invariant,
+    a_disruption_budget_leaves_room,
+    a_read_only_root_has_what_is_written_to,
+    autoscalers_do_not_fight,
+    each_route_speaks_its_port,
+    every_host_is_there,
+    every_reference_is_there,
+    every_route_names_its_port,
+    every_selector_chooses,
+    no_image_is_the_latest,
+    no_replicas_beside_an_autoscaler,
+    no_secret_is_in_the_environment,
+    pod_security_is_restricted,
+    the_configuration_loads,
+    the_grace_period_is_long_enough,
+    the_network_policy_lets_through,
+    the_pods_are_scraped_once,
+    the_ports_agree,
+    the_probes_are_answered,
+    the_sizes_fit,
+    violations,
+)
+from tests.support.manifests.objects import Render, group
+from tests.support.manifests.render import COMPONENTS, kustomize
+
+Change = Callable[[Render], Render]
+
+EVERYTHING = tuple(name for name in COMPONENTS if name not in {"tls", "persistence"})
+POD = ("spec", "template", "spec")
+CONTAINER = (*POD, "containers", 0)
+INIT = {
+    "name": "check-dependencies",
+    "image": "busybox:1.36",
+    "command": ["sh", "-c", "until nc -z otel-collector 4318"],
+}
+
+
+def each(kind: str, name: str, change: Callable[[list[Any]], list[Any]], api: str = "") -> Change:
+    """Put what `change` makes of the objects of a kind whose name is, or else begins with, `name` in their place."""
+
+    def of_a(render: Render) -> Render:
+        of_kind = [each for each in render.objects if each["kind"] == kind and group(each).startswith(api)]
+        named = [each for each in of_kind if each["metadata"]["name"] == name]
+        meant = named or [each for each in of_kind if each["metadata"]["name"].startswith(name)]
+        assert meant, f"there is no {kind}/{name}"
+        others = [each for each in render.objects if not any(each is one for one in meant)]
+        return replace(render, objects=(*others, *change(copy.deepcopy(meant))))
+
+    return of_a
+
+
+def put(kind: str, name: str, *path: str | int, value: object, api: str = "") -> Change:
+    """Write `value` at a path of an object; a list at its end is appended to."""
+
+    def change(meant: list[Any]) -> list[Any]:
+        for manifest in meant:
+            above = reduce(
+                lambda at, key: at.setdefault(key, {}) if isinstance(at, dict) else at[key], path[:-1], manifest
+            )
+            if path[-1] == "+":
+                above.append(value)
+            else:
+                above[path[-1]] = value
+        return meant
+
+    return each(kind, name, change, api)
+
+
+def cut(kind: str, name: str, *path: str | int, api: str = "") -> Change:
+    """Leave out what is at a path of an object, or without a path the object."""
+
+    def change(meant: list[Any]) -> list[Any]:
+        for manifest in meant:
+            above = reduce(lambda at, key: at[key], path[:-1], manifest)
+            del above[path[-1]]
+        return meant
+
+    return each(kind, name, change if path else lambda _: [], api)
+
+
+def tell(**environment: str) -> Change:
+    """Give the service variables beside those that it has."""
+    variables = [{"name": name, "value": value} for name, value in environment.items()]
+
+    def change(meant: list[Any]) -> list[Any]:
+        for manifest in meant:
+            manifest["spec"]["template"]["spec"]["containers"][0]["env"] += variables
+        return meant
+
+    return each("Deployment", "otlp-service", change)
+
+
+def both(first: Change, second: Change) -> Change:
+    return lambda render: second(first(render))
+
+
+def ours(*path: str | int, value: object) -> Change:
+    return put("Deployment", "otlp-service", *path, value=value)
+
+
+DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
+    every_reference_is_there: [
+        (cut("ServiceAccount", "otlp-service"), "there is no ServiceAccount/otlp-service"),
+        (cut("ConfigMap", "otlp-env"), "there is no ConfigMap/otlp-env"),
+        (lambda render: replace(render, given=()), "there is no Secret/otlp-secrets"),
+        (ours(*POD, "volumes", 0, "secret", "items", 0, "key", value="key"), "Secret/otlp-secrets has no key 'key'"),
+        (
+            ours(*POD, "volumes", 2, value={"name": "data", "persistentVolumeClaim": {"claimName": "otlp"}}),
+            "there is no PersistentVolumeClaim/otlp",
+        ),
+        (ours(*CONTAINER, "volumeMounts", 0, "name", value="keys"), "there is no volume 'keys'"),
+        (
+            ours(
+                *CONTAINER,
+                "env",
+                "+",
+                value={"name": "A", "valueFrom": {"secretKeyRef": {"name": "otlp-secrets", "key": "url"}}},
+            ),
+            "Secret/otlp-secrets has no key 'url'",
+        ),
+        (ours(*CONTAINER, "livenessProbe", "httpGet", "port", value="web"), "livenessProbe asks the port 'web'"),
+        (ours("spec", "serviceName", value="pods"), "there is no Service/pods"),
+        (put("Service", "otlp-service", "spec", "ports", 0, "targetPort", value="web"), "has no port 'web'"),
+        (put("Service", "otel-collector", "spec", "ports", 0, "targetPort", value=4319), "has no port 4319"),
+        (
+            put("HorizontalPodAutoscaler", "otlp", "spec", "scaleTargetRef", "kind", value="StatefulSet"),
+            "there is no StatefulSet/otlp-service",
+        ),
+        (
+            put("VerticalPodAutoscaler", "otlp", "spec", "targetRef", "name", value="otlp"),
+            "there is no Deployment/otlp",
+        ),
+        (
+            put("ServiceMonitor", "otlp", "spec", "endpoints", 0, "port", value="prometheus"),
+            "has the port 'prometheus'",
+        ),
+        (
+            put(
+                "Ingress",
+                "otlp-service",
+                "spec",
+                "rules",
+                0,
+                "http",
+                "paths",
+                0,
+                "backend",
+                "service",
+                "port",
+                value={"number": 80},
+            ),
+            "Service/otlp-service has no port 80",
+        ),
+        (
+            put("Ingress", "otlp", "spec", "rules", 0, "http", "paths", 0, "backend", "service", "name", value="otlp"),
+            "there is no Service/otlp",
+        ),
+        (
+            both(
+                cut("Ingress", "otlp", "metadata", "annotations"),
+                cut("Gateway", "otlp", "metadata", "annotations", api="gateway"),
+            ),
+            "no Secret/otlp-tls",
+        ),
+        (put("Gateway", "otlp", "spec", "listeners", 0, "name", value="web", api="gateway"), "no listener 'otlp-http'"),
+        (put("HTTPRoute", "otlp", "spec", "rules", 0, "backendRefs", 0, "port", value=80), "has no port 80"),
+        (put("GRPCRoute", "otlp", "spec", "parentRefs", 0, "name", value="public"), "there is no Gateway/public"),
+        (
+            put("VirtualService", "otlp", "spec", "http", 0, "route", 0, "destination", "host", value="otlp"),
+            "there is no Service/otlp",
+        ),
+        (put("VirtualService", "otlp", "spec", "gateways", 1, value="public"), "there is no Gateway/public"),
+        (put("DestinationRule", "otlp", "spec", "host", value="otlp"), "there is no Service/otlp"),
+        (put("Service", "otel-collector", "metadata", "namespace", value="default"), "in several namespaces"),
+        (put("Namespace", "otlp", "metadata", "name", value="otlp"), "there is no Namespace/otlp-system"),
+    ],
+    every_selector_chooses: [
+        (ours("spec", "selector", "matchLabels", "app", value="otlp"), "does not choose its own pods"),
+        (
+            ours(*POD, "topologySpreadConstraints", 0, "labelSelector", "matchLabels", "app", value="otlp"),
+            "does not choose its own pods",
+        ),
+        (put("Service", "otlp-service", "spec", "selector", value={"app": "otlp"}), "chooses nothing"),
+        (
+            put("PodDisruptionBudget", "otlp", "spec", "selector", "matchLabels", "app", value="otlp"),
+            "PodDisruptionBudget/otlp-service: its selector",
+        ),
+        (
+            put("NetworkPolicy", "otel-collector", "spec", "podSelector", "matchLabels", "app", value="collector"),
+            "NetworkPolicy/otel-collector: its selector",
+        ),
+        (put("ServiceMonitor", "otlp", "spec", "selector", "matchLabels", "app", value="otlp"), "chooses no Service"),
+    ],
+    every_host_is_there: [
+        (tell(OTLP_EXPORTER__ENDPOINT="http://collector:4318"), "no Service of the name 'collector'"),
+        (tell(OTLP_EXPORTER__LOGS_ENDPOINT="http://logs.otlp-system.svc:80/v1/logs"), "exporter.logs_endpoint"),
+        (tell(OTLP_EXPORTER__ENDPOINT="http://otel-collector:55681"), "Service/otel-collector has no port 55681"),
+        (tell(OTLP_SHUTDOWN__HANDOFF="http://otlp:8080"), "shutdown.handoff: there is no Service"),
+        (cut("Service", "otel-collector"), "no Service of the name 'otel-collector'"),
+    ],
+    no_secret_is_in_the_environment: [
+        (
+            ours(*CONTAINER, "envFrom", "+", value={"secretRef": {"name": "otlp-secrets"}}),
+            "has all of Secret/otlp-secrets in its environment",
+        ),
+    ],
+    a_read_only_root_has_what_is_written_to: [
+        (cut("Deployment", "otlp-service", *CONTAINER, "volumeMounts", 3), "cannot write to /tmp"),
+        (ours(*CONTAINER, "volumeMounts", 2, "readOnly", value=True), "cannot write to /data"),
+        (tell(OTLP_QUEUE__DIRECTORY="/var/lib/otlp"), "cannot write to /var/lib/otlp"),
+        (
+            ours(*POD, "initContainers", value=[INIT | {"securityContext": {"readOnlyRootFilesystem": True}}]),
+            "check-dependencies cannot",
+        ),
+    ],
+    pod_security_is_restricted: [
+        (ours(*POD, "initContainers", value=[INIT]), "check-dependencies: allowPrivilegeEscalation is not false"),
+        (ours(*POD, "initContainers", value=[INIT]), "check-dependencies: not all capabilities are dropped"),
+        (ours(*POD, "hostNetwork", value=True), "hostNetwork"),
+        (ours(*POD, "securityContext", "sysctls", value=[{"name": "a", "value": "b"}]), "sysctls"),
+        (ours(*POD, "volumes", "+", value={"name": "host", "hostPath": {"path": "/"}}), "the volume 'host'"),
+        (ours(*CONTAINER, "securityContext", "privileged", value=True), "privileged"),
+        (ours(*CONTAINER, "securityContext", "runAsUser", value=0), "it runs as root"),
+        (ours(*CONTAINER, "securityContext", "runAsNonRoot", value=False), "runAsNonRoot is not true"),
+        (ours(*CONTAINER, "securityContext", "capabilities", "add", value=["NET_RAW"]), "['NET_RAW'] are added"),
+        (ours(*CONTAINER, "securityContext", "procMount", value="Unmasked"), "procMount"),
+        (ours(*CONTAINER, "ports", 0, "hostPort", value=80), "hostPort"),
+        (cut("Deployment", "otlp-service", *POD, "securityContext", "seccompProfile"), "no seccompProfile"),
+        (put("Namespace", "otlp", "metadata", "labels", value={}), "pod-security.kubernetes.io/enforce"),
+    ],
+    autoscalers_do_not_fight: [
+        (put("VerticalPodAutoscaler", "otlp", "spec", "updatePolicy", "updateMode", value="Auto"), "it acts on cpu"),
+        (cut("VerticalPodAutoscaler", "otlp", "spec", "updatePolicy"), "it acts on cpu"),
+    ],
+    no_replicas_beside_an_autoscaler: [(ours("spec", "replicas", value=3), "replicas 3 beside")],
+    each_route_speaks_its_port: [
+        (
+            put(
+                "Ingress",
+                "otlp-service",
+                "metadata",
+                "annotations",
+                "nginx.ingress.kubernetes.io/backend-protocol",
+                value="GRPC",
+            ),
+            "it speaks GRPC to otlp-service:http, which speaks HTTP",
+        ),
+        (
+            put(
+                "Ingress",
+                "otlp-service-grpc",
+                "spec",
+                "rules",
+                0,
+                "http",
+                "paths",
+                0,
+                "backend",
+                "service",
+                "port",
+                value={"number": 4318},
+            ),
+            "it speaks GRPC to otlp-service:4318, which speaks HTTP",
+        ),
+        (put("Ingress", "otlp", "spec", "rules", 0, "http", "paths", 0, "path", value="/"), "/ is no path of OTLP"),
+        (
+            put("Ingress", "otlp", "spec", "rules", 0, "http", "paths", 0, "path", value="/health/ready"),
+            "/health/ready is no path of OTLP",
+        ),
+        (put("GRPCRoute", "otlp", "spec", "rules", 0, "backendRefs", 0, "port", value=8080), "which speaks HTTP"),
+        (cut("HTTPRoute", "otlp", "spec", "rules", 0, "matches"), "/ is no path of OTLP"),
+        (put("GRPCRoute", "otlp", "spec", "rules", 0, "matches", 0, "method", value={}), "/ is no path of OTLP"),
+        (
+            put("VirtualService", "otlp", "spec", "http", 1, "route", 0, "destination", "port", "number", value=8080),
+            "leads from 4317 (GRPC) to 8080 (HTTP)",
+        ),
+        (
+            put("VirtualService", "otlp", "spec", "http", 0, "match", 2, "uri", value={"prefix": "/"}),
+            "lets / in from outside",
+        ),
+        (
+            put(
+                "VirtualService",
+                "otlp",
+                "spec",
+                "http",
+                0,
+                "match",
+                0,
+                value={"port": 443, "gateways": ["otlp-service"]},
+            ),
+            "lets everything in from outside",
+        ),
+        (
+            put("VirtualService", "otlp", "spec", "http", 1, "match", 1, "uri", value={"exact": "/v1/logs"}),
+            "leads /v1/logs to a port that speaks GRPC",
+        ),
+    ],
+    every_route_names_its_port: [
+        (put("VirtualService", "otlp", "spec", "http", 0, "match", value=[{"uri": {"prefix": "/"}}]), "without a port"),
+        (cut("VirtualService", "otlp", "spec", "http", 2, "match"), "without a port"),
+        (cut("VirtualService", "otlp", "spec", "http", 0, "route", 0, "destination", "port"), "leads to no port"),
+    ],
+    the_network_policy_lets_through: [
+        (cut("NetworkPolicy", "otlp-service", "spec", "egress"), "ask for names (port 53, UDP)"),
+        (
+            put("NetworkPolicy", "otlp-service", "spec", "ingress", 0, "ports", value=[{"port": "http"}]),
+            "the port 4317",
+        ),
+        (cut("NetworkPolicy", "otlp-service", "spec", "ingress", 1), "in at the port 9090"),
+        (
+            put(
+                "NetworkPolicy",
+                "otlp-service",
+                "spec",
+                "egress",
+                1,
+                "to",
+                0,
+                "podSelector",
+                "matchLabels",
+                value={"a": "b"},
+            ),
+            "lets it reach Deployment/otel-collector at 4318",
+        ),
+        (cut("NetworkPolicy", "otlp-service", "spec", "egress", 2), "lets it reach Deployment/otlp-service at 8080"),
+        (
+            put(
+                "NetworkPolicy",
+                "otel-collector",
+                "spec",
+                "ingress",
+                0,
+                "from",
+                0,
+                value={"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "apps"}}},
+            ),
+            "lets Deployment/otlp-service in at 4318",
+        ),
+        (tell(OTEL_EXPORTER_OTLP_ENDPOINT="https://otlp.example.org"), "lets it reach otlp.example.org:443"),
+    ],
+    no_image_is_the_latest: [
+        (ours(*CONTAINER, "image", value="ghcr.io/your-org/otlp-service:latest"), "is another image tomorrow"),
+        (ours(*CONTAINER, "image", value="localhost:5000/otlp-service"), "is another image tomorrow"),
+        (ours(*POD, "initContainers", value=[INIT | {"image": "busybox"}]), "busybox is another image tomorrow"),
+    ],
+    the_ports_agree: [
+        (tell(OTLP_SERVER__PORT="8081"), "those of the configuration [4317, 8081, 9090]"),
+        (cut("Deployment", "otlp-service", *CONTAINER, "ports", 1), "its ports are [8080, 9090]"),
+        (lambda render: replace(render, exposed=frozenset({8080, 9090})), "the image exposes [8080, 9090]"),
+        (
+            put("ServiceMonitor", "otlp", "spec", "endpoints", 0, "path", value="/prometheus"),
+            "it scrapes 9090/prometheus",
+        ),
+        (put("ServiceMonitor", "otlp", "spec", "endpoints", 0, "port", value="http"), "it scrapes 8080/metrics"),
+        (
+            ours(
+                "spec",
+                "template",
+                "metadata",
+                "annotations",
+                value={"prometheus.io/scrape": "true", "prometheus.io/port": "80"},
+            ),
+            "Prometheus is sent to 80/metrics",
+        ),
+    ],
+    the_probes_are_answered: [
+        (ours(*CONTAINER, "readinessProbe", "httpGet", "path", value="/health"), "asks for /health"),
+        (ours(*CONTAINER, "startupProbe", "httpGet", "port", value="grpc"), "asks the port 'grpc'"),
+        (cut("Deployment", "otlp-service", *CONTAINER, "livenessProbe"), "it has no livenessProbe"),
+        (
+            tell(OTLP_SERVER__TLS__CERT_FILE="/app/tls/tls.crt", OTLP_SERVER__TLS__KEY_FILE="/app/tls/tls.key"),
+            "where it is not answered without TLS",
+        ),
+    ],
+    the_pods_are_scraped_once: [
+        (
+            ours("spec", "template", "metadata", "annotations", "prometheus.io/scrape", value="true"),
+            "for their annotations, and for a ServiceMonitor",
+        ),
+    ],
+    the_grace_period_is_long_enough: [
+        (ours(*POD, "terminationGracePeriodSeconds", value=30), "it is killed after 30s"),
+        (cut("Deployment", "otlp-service", *POD, "terminationGracePeriodSeconds"), "it is killed after 30s"),
+        (tell(OTLP_SHUTDOWN__GRACE="55s"), "shutdown.grace, 60s"),
+        (
+            ours(
+                "spec",
+                "template",
+                "metadata",
+                "annotations",
+                "proxy.istio.io/config",
+                value="terminationDrainDuration: 5s",
+            ),
+            "its proxy stays for 5s",
+        ),
+        (
+            ours("spec", "template", "metadata", "annotations", "proxy.istio.io/config", value="{}"),
+            "its proxy has no terminationDrainDuration",
+        ),
+    ],
+    a_disruption_budget_leaves_room: [
+        (put("PodDisruptionBudget", "otlp", "spec", "maxUnavailable", value=0), "none may be evicted"),
+        (put("PodDisruptionBudget", "otlp", "spec", "maxUnavailable", value="0%"), "none may be evicted"),
+        (
+            put(
+                "PodDisruptionBudget",
+                "otlp",
+                "spec",
+                value={"minAvailable": 3, "selector": {"matchLabels": {"app": "otlp-service"}}},
+            ),
+            "of 3 pods of Deployment/otlp-service none may be evicted",
+        ),
+    ],
+    the_configuration_loads: [
+        (tell(OTLP_SERVER__PRT="8080"), "OTLP_SERVER__PRT"),
+        (tell(OTLP_QUEUE__WAIT="an hour"), "queue.wait"),
+        (tell(OTEL_EXPORTER_OTLP_ENDPOINT="http://otel-collector:4317"), "has the port of gRPC"),
+        (tell(OTLP_AUTH__API_KEYS_FILE="/app/secrets/keys"), "nothing is mounted as /app/secrets/keys"),
+        (
+            ours(*CONTAINER, "env", 0, "value", value="/app/config/prod.yaml"),
+            "CONFIG_PATH: /app/config/prod.yaml is not",
+        ),
+    ],
+    the_sizes_fit: [
+        (tell(OTLP_QUEUE__MAX_BYTES="1GiB"), "1088MiB, its volume has 1024MiB"),
+        (ours(*POD, "volumes", 2, "emptyDir", "sizeLimit", value="512Mi"), "its volume has 512MiB"),
+        (tell(OTLP_QUEUE__DIRECTORY="/var/lib/otlp"), "its volume has 0MiB"),
+        (ours(*POD, "volumes", 2, "emptyDir", "sizeLimit", value="2Gi"), "above the limit of ephemeral-storage"),
+        (ours(*POD, "volumes", 3, "emptyDir", value={}), "above the limit of ephemeral-storage"),
+        (ours(*CONTAINER, "resources", "limits", "memory", value="128Mi"), "it may take 256MiB of memory"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("invariant", "change", "told"),
+    [
+        pytest.param(invariant, change, told, id=f"{invariant.__name__}: {told}")
+        for invariant, defects in DEFECTS.items()
+        for change, told in defects
+    ],
+)
+def test_a_defect_is_caught(invariant: Invariant, change: Change, told: str) -> None:
+    whole = kustomize(*EVERYTHING)
+    assert list(invariant(whole)) == []
+    found = list(invariant(change(whole)))
+    assert any(told in mistake for mistake in found), found
+
+
+def test_every_invariant_has_a_defect_that_it_catches() -> None:
+    assert set(DEFECTS) == set(INVARIANTS)
+
+
+def test_a_claim_that_is_too_small_is_caught() -> None:
+    whole = kustomize("persistence", "collector")
+    path = ("spec", "volumeClaimTemplates", 0, "spec", "resources", "requests", "storage")
+    small = put("StatefulSet", "otlp-service", *path, value="4Gi")(whole)
+    assert any("its volume has 4096MiB" in mistake for mistake in the_sizes_fit(small))
+    # A claim that is shared is another object.
+    data = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    shared = put("StatefulSet", "otlp-service", *POD, "volumes", "+", value=data)(
+        cut("StatefulSet", "otlp-service", "spec", "volumeClaimTemplates")(whole)
+    )
+    claim = {
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {"resources": {"requests": {"storage": "1Gi"}}},
+    }
+    assert any(
+        "its volume has 1024MiB" in told for told in the_sizes_fit(replace(shared, objects=(*shared.objects, claim)))
+    )
+
+
+def test_the_mutual_form_of_tls_needs_its_files() -> None:
+    whole = kustomize("tls", "collector")
+    assert violations(whole) == []
+    mutual = tell(
+        OTLP_SERVER__TLS__CLIENT_CA_FILE="/app/tls/ca.crt",
+        OTLP_EXPORTER__TLS__CERT_FILE="/app/tls/tls.crt",
+        OTLP_EXPORTER__TLS__KEY_FILE="/app/tls/tls.key",
+    )(whole)
+    assert violations(mutual) == []
+    other = tell(OTLP_SERVER__TLS__CLIENT_CA_FILE="/app/tls/clients.crt")(whole)
+    assert any("nothing is mounted as /app/tls/clients.crt" in told for told in violations(other))
+
+
+def test_a_render_without_the_service_is_no_render_of_it() -> None:
+    with pytest.raises(LookupError, match="none is the service"):
+        violations(Render(()))
