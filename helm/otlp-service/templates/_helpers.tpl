@@ -36,9 +36,8 @@ labels:
 {{- end }}
 
 {{- define "otlp-service.image" -}}
-{{- with .Values.image }}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
-{{- end }}
+{{- $version := printf ":%s" (default .Chart.AppVersion .Values.image.tag) }}
+{{- .Values.image.repository }}{{ ternary (printf "@%s" .Values.image.digest) $version (ne .Values.image.digest "") }}
 {{- end }}
 
 {{/* OTLP/HTTP at the own Service. */}}

@@ -7,19 +7,17 @@ from typing import Any
 import helm_python
 
 
-def answer(charts: dict[str, helm_python.Chart], *, path: str, lint: str | None, **how: Any) -> Any:
+def answer(*, path: str, lint: str | None, **how: Any) -> Any:
     if lint:
         return helm_python.lint(path, how["values"], strict=True, kube_version=lint, namespace=how["namespace"])
-    if path not in charts:
-        charts[path] = helm_python.Chart.load(path)
-    return charts[path].render(how["values"], name=how["name"], namespace=how["namespace"])
+    with helm_python.Chart.load(path) as chart:  # anew: a dependency that is not enabled is gone from it afterwards
+        return chart.render(how["values"], name=how["name"], namespace=how["namespace"])
 
 
 def main() -> None:
-    charts: dict[str, helm_python.Chart] = {}
     for line in sys.stdin:
         try:
-            told = {"answer": answer(charts, **json.loads(line))}
+            told = {"answer": answer(**json.loads(line))}
         except helm_python.HelmError as error:
             told = {"error": str(error)}
         print(json.dumps(told), flush=True)  # noqa: T201 - it is the answer
