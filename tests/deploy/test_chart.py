@@ -1,6 +1,7 @@
 """Everything that Helm renders of the chart: it is what kustomize renders, and keeps what has to hold."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from itertools import chain, combinations
@@ -113,6 +114,14 @@ def rendered(values: Values, name: str = RELEASE) -> Render:
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 def test_what_has_to_hold_holds(values: Values) -> None:
     assert violations(rendered(values)) == []
+
+
+def test_the_values_that_are_shown_render_to_what_holds() -> None:
+    page = (CHART.parents[1] / "docs/kubernetes.md").read_text()
+    (shown,) = re.findall(r"```yaml\n# mine.yaml.*?\n(.*?)```", page, re.DOTALL)
+    render = rendered(yaml.safe_load(shown))
+    assert violations(render) == []
+    assert render.gateway[0].manifest["kind"] == "StatefulSet"
 
 
 @pytest.mark.parametrize("name", ["a", "telemetry", "otlp-service-of-the-shop", "x" * 53])

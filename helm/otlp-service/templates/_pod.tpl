@@ -104,7 +104,8 @@ spec:
       readinessProbe:
         {{- include "otlp-service.probe" (list . .Values.readinessProbe) | nindent 8 }}
       startupProbe:
-        {{- include "otlp-service.probe" (list . .Values.startupProbe) | nindent 8 }}
+        {{- $patient := merge (dict "failureThreshold" .Values.persistence.startupFailureThreshold) .Values.startupProbe }}
+        {{- include "otlp-service.probe" (list . (ternary $patient .Values.startupProbe .Values.persistence.enabled)) | nindent 8 }}
       volumeMounts:
         - name: config
           mountPath: /app/config
