@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from itertools import chain, combinations
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 import yaml
 
 from tests.support.manifests.chart import CHART, RELEASE, ChartError, chart, lint, load, notes, templates
-from tests.support.manifests.configuration import settings_of
+from tests.support.manifests.configuration import settings_of, told
 from tests.support.manifests.equality import differences
 from tests.support.manifests.invariants import violations
 from tests.support.manifests.objects import Render, matches, name_of
 from tests.support.manifests.render import COLLECTOR, given, kustomize
 from tests.support.manifests.schemas import NEWEST, OLDEST, mistakes
+from tests.support.service import COMMAND, clean_environment
 
 Values = dict[str, Any]
 
@@ -220,6 +222,20 @@ def test_helm_has_nothing_against_it(version: str) -> None:
 
 def test_the_configuration_is_that_of_the_base() -> None:
     assert settings_of(rendered({})) == settings_of(kustomize())
+
+
+@pytest.mark.parametrize("values", ["defaults", "all", "keys of the chart", "a collector elsewhere, over TLS"])
+def test_the_command_takes_what_is_rendered(tmp_path: Path, values: str) -> None:
+    environment = told(rendered(SETS[values])).write(tmp_path)
+    checked = subprocess.run(
+        [*COMMAND, "config", "check"],
+        env=clean_environment(tmp_path) | environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.endswith("no mistakes\n")
 
 
 def test_the_configuration_rolls_the_pods_when_it_changes() -> None:
