@@ -1,0 +1,199 @@
+"""Measure the service beside its peers, and what a span costs when things grow."""
+
+import argparse
+import asyncio
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from tests.support.bench.chart import draw
+from tests.support.bench.compare import SIZES, compare, stand
+from tests.support.bench.gateways import OURS, PEERS, Gateway
+from tests.support.bench.growth import by_clients, by_depth, by_outage, by_size
+from tests.support.bench.json_door import at_the_json_door
+from tests.support.bench.latency import acknowledging
+from tests.support.bench.load import find_h2load
+from tests.support.bench.page import put_into, write
+from tests.support.bench.results import Results
+
+T = TypeVar("T")
+_DOCS, _BUILD = Path("docs"), Path("build/bench")
+_PAGE, _CHART, _RESULTS = "performance.md", "performance.svg", "results.json"
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long everything takes."""
+
+    rounds: int
+    seconds: float
+    """For which clients send, each time."""
+    starts: int
+    idle_seconds: float
+    latency_seconds: float
+    sizes: tuple[int, ...]
+    clients: tuple[int, ...]
+    growth_seconds: float
+    deepest: float
+    """GiB of backlog."""
+    steps: int
+    fill_seconds: float
+    outages: tuple[float, ...]
+    before: float
+    json_spans: int
+    bound_seconds: float
+    """After which no part begins any more."""
+
+
+WHOLE = Plan(
+    rounds=3,
+    seconds=4,
+    starts=5,
+    idle_seconds=30,
+    latency_seconds=30,
+    sizes=(1, 8, 64, 512, 2048, 8192),
+    clients=(1, 4, 16, 100, 500),
+    growth_seconds=3,
+    deepest=10,
+    steps=5,
+    fill_seconds=600,
+    outages=(0, 10, 30, 120),
+    before=5,
+    json_spans=20_000,
+    bound_seconds=3600,
+)
+QUICK = Plan(
+    rounds=1,
+    seconds=1.2,
+    starts=1,
+    idle_seconds=5,
+    latency_seconds=5,
+    sizes=(1, 64, 512, 8192),
+    clients=(1, 16, 500),
+    growth_seconds=1,
+    deepest=0.5,
+    steps=2,
+    fill_seconds=20,
+    outages=(0, 5),
+    before=2,
+    json_spans=2000,
+    bound_seconds=240,
+)
+
+
+class Bench:
+    """One run; each part that fails, or for which there is no time, is left out, and said so."""
+
+    def __init__(self, plan: Plan, directory: Path, results: Results) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._results = results
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        plan, results, directory = self._plan, self._results, self._directory
+        gateways = self._present()
+        results.json = await self._part("JSON", lambda: at_the_json_door(SIZES, plan.json_spans), [])
+        results.standing = await self._part(
+            "start and idle", lambda: stand(directory, gateways, plan.starts, plan.idle_seconds), []
+        )
+        results.cells = await self._part(
+            "beside the peers", lambda: compare(directory, gateways, plan.rounds, plan.seconds, _say), []
+        )
+        results.latencies = await self._part(
+            "acknowledgements", lambda: acknowledging(directory / "latency", plan.latency_seconds, _say), []
+        )
+        results.sizes = await self._part(
+            "larger requests", lambda: by_size(directory / "sizes", plan.sizes, plan.growth_seconds, _say), []
+        )
+        results.clients = await self._part(
+            "more clients", lambda: by_clients(directory / "clients", plan.clients, plan.growth_seconds, _say), []
+        )
+        results.outages = await self._part(
+            "longer outages", lambda: by_outage(directory / "outages", plan.outages, plan.before, _say), []
+        )
+        results.depths = await self._part(
+            "a deeper backlog",
+            lambda: by_depth(directory / "depth", plan.deepest * _GIB, plan.steps, plan.fill_seconds, _say),
+            [],
+        )
+
+    def _present(self) -> list[Gateway]:
+        present = []
+        for gateway in (*OURS, *PEERS):
+            if reason := gateway.missing():
+                self._leave_out(f"{gateway.name}: {reason}")
+            else:
+                present.append(gateway)
+        self._results.machine["Peers"] = ", ".join(f"{peer.name} {peer.version()}" for peer in present if peer in PEERS)
+        return present
+
+    async def _part(self, name: str, measure: Callable[[], Awaitable[T]], nothing: T) -> T:
+        if time.monotonic() - self._began > self._plan.bound_seconds:
+            self._leave_out(f"{name}: {self._plan.bound_seconds:.0f} s were over")
+            return nothing
+        _say(f"— {name}")
+        try:
+            return await measure()
+        except Exception as error:  # noqa: BLE001 - what was measured is worth telling all the same
+            self._leave_out(f"{name}: {type(error).__name__}: {error}")
+            return nothing
+
+    def _leave_out(self, what: str) -> None:
+        self._results.left_out.append(what)
+        _say(f"LEFT OUT: {what}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less than five minutes, and into build/bench")
+    parser.add_argument("--again", type=Path, help="measure nothing: write and draw what such a results.json says")
+    options = parser.parse_args()
+    if options.again is not None:
+        results = Results.from_json(options.again.read_text())
+    else:
+        if find_h2load() is None:
+            print("h2load is missing (Debian: apt-get install nghttp2-client)", file=sys.stderr)
+            return 2
+        results = Results(_machine(), "scripts/bench --quick" if options.quick else "scripts/bench")
+        with tempfile.TemporaryDirectory(prefix="otlp-service-bench-") as directory:
+            asyncio.run(Bench(QUICK if options.quick else WHOLE, Path(directory), results).run())
+        _BUILD.mkdir(parents=True, exist_ok=True)
+        (_BUILD / _RESULTS).write_text(results.to_json())
+    into = _BUILD if options.quick else _DOCS
+    (into / _PAGE).write_text(put_into((_DOCS / _PAGE).read_text(), write(results)))
+    if results.cells:
+        (into / _CHART).write_text(draw(results))
+    complaints = list(results.complaints())
+    for complaint in complaints:
+        print(f"NOT AS IT SHOULD BE: {complaint}")
+    print(f"{into / _PAGE} and {into / _CHART} have it all")
+    return 1 if complaints else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _machine() -> dict[str, str]:
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    libraries = ("grpcio", "pygrpc-native", "protobuf", "uvicorn", "lmdb")
+    return {
+        "Date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "Machine": f"{os.cpu_count()} cores, {found[1] if found else platform.machine()}, Linux {platform.release()}",
+        "Python": f"{platform.python_version()}; {', '.join(f'{name} {version(name)}' for name in libraries)}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
