@@ -7,8 +7,7 @@ import platform
 import re
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -52,7 +51,7 @@ class Plan:
     before: float
     json_spans: int
     bound_seconds: float
-    """After which no part begins any more."""
+    """After which nothing is measured any more."""
 
 
 WHOLE = Plan(
@@ -70,24 +69,24 @@ WHOLE = Plan(
     outages=(0, 10, 30, 120),
     before=5,
     json_spans=20_000,
-    bound_seconds=3600,
+    bound_seconds=3000,
 )
 QUICK = Plan(
     rounds=1,
-    seconds=1.2,
+    seconds=0.8,
     starts=1,
-    idle_seconds=5,
-    latency_seconds=5,
-    sizes=(1, 64, 512, 8192),
-    clients=(1, 16, 500),
-    growth_seconds=1,
+    idle_seconds=4,
+    latency_seconds=4,
+    sizes=(1, 512, 8192),
+    clients=(16, 500),
+    growth_seconds=0.8,
     deepest=0.5,
     steps=2,
-    fill_seconds=20,
-    outages=(0, 5),
-    before=2,
+    fill_seconds=15,
+    outages=(0, 4),
+    before=1,
     json_spans=2000,
-    bound_seconds=240,
+    bound_seconds=280,
 )
 
 
@@ -98,35 +97,25 @@ class Bench:
         self._plan = plan
         self._directory = directory
         self._results = results
-        self._began = time.monotonic()
+        self._end = asyncio.get_running_loop().time() + plan.bound_seconds
 
     async def run(self) -> None:
-        plan, results, directory = self._plan, self._results, self._directory
+        plan, found, directory = self._plan, self._results, self._directory
         gateways = self._present()
-        results.json = await self._part("JSON", lambda: at_the_json_door(SIZES, plan.json_spans), [])
-        results.standing = await self._part(
-            "start and idle", lambda: stand(directory, gateways, plan.starts, plan.idle_seconds), []
+        await self._part("JSON", at_the_json_door(SIZES, plan.json_spans), found.json)
+        await self._part("start and idle", stand(directory, gateways, plan.starts, plan.idle_seconds), found.standing)
+        await self._part("beside the peers", compare(directory, gateways, plan.rounds, plan.seconds), found.cells)
+        await self._part(
+            "acknowledgements", acknowledging(directory / "latency", plan.latency_seconds), found.latencies
         )
-        results.cells = await self._part(
-            "beside the peers", lambda: compare(directory, gateways, plan.rounds, plan.seconds, _say), []
+        await self._part("larger requests", by_size(directory / "sizes", plan.sizes, plan.growth_seconds), found.sizes)
+        await self._part(
+            "more clients", by_clients(directory / "clients", plan.clients, plan.growth_seconds), found.clients
         )
-        results.latencies = await self._part(
-            "acknowledgements", lambda: acknowledging(directory / "latency", plan.latency_seconds, _say), []
-        )
-        results.sizes = await self._part(
-            "larger requests", lambda: by_size(directory / "sizes", plan.sizes, plan.growth_seconds, _say), []
-        )
-        results.clients = await self._part(
-            "more clients", lambda: by_clients(directory / "clients", plan.clients, plan.growth_seconds, _say), []
-        )
-        results.outages = await self._part(
-            "longer outages", lambda: by_outage(directory / "outages", plan.outages, plan.before, _say), []
-        )
-        results.depths = await self._part(
-            "a deeper backlog",
-            lambda: by_depth(directory / "depth", plan.deepest * _GIB, plan.steps, plan.fill_seconds, _say),
-            [],
-        )
+        await self._part("longer outages", by_outage(directory / "outages", plan.outages, plan.before), found.outages)
+        depth = by_depth(directory / "depth", plan.deepest * _GIB, plan.steps, plan.fill_seconds)
+        await self._part("a deeper backlog", depth, found.depths)
+        found.depths.reverse()
 
     def _present(self) -> list[Gateway]:
         present = []
@@ -138,16 +127,18 @@ class Bench:
         self._results.machine["Peers"] = ", ".join(f"{peer.name} {peer.version()}" for peer in present if peer in PEERS)
         return present
 
-    async def _part(self, name: str, measure: Callable[[], Awaitable[T]], nothing: T) -> T:
-        if time.monotonic() - self._began > self._plan.bound_seconds:
-            self._leave_out(f"{name}: {self._plan.bound_seconds:.0f} s were over")
-            return nothing
+    async def _part(self, name: str, measuring: AsyncIterator[T], found: list[T]) -> None:
+        """Measure a part; what was found until it failed, or the time was over, is worth telling all the same."""
         _say(f"— {name}")
         try:
-            return await measure()
-        except Exception as error:  # noqa: BLE001 - what was measured is worth telling all the same
-            self._leave_out(f"{name}: {type(error).__name__}: {error}")
-            return nothing
+            async with asyncio.timeout_at(self._end):
+                async for each in measuring:
+                    _say(str(each))
+                    found.append(each)
+        except TimeoutError:
+            self._leave_out(f"{name}, the rest of it: {self._plan.bound_seconds / 60:.0f} minutes were over")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._leave_out(f"{name}, the rest of it: {type(error).__name__}: {error}")
 
     def _leave_out(self, what: str) -> None:
         self._results.left_out.append(what)
@@ -167,7 +158,7 @@ def main() -> int:
             return 2
         results = Results(_machine(), "scripts/bench --quick" if options.quick else "scripts/bench")
         with tempfile.TemporaryDirectory(prefix="otlp-service-bench-") as directory:
-            asyncio.run(Bench(QUICK if options.quick else WHOLE, Path(directory), results).run())
+            asyncio.run(_run(QUICK if options.quick else WHOLE, Path(directory), results))
         _BUILD.mkdir(parents=True, exist_ok=True)
         (_BUILD / _RESULTS).write_text(results.to_json())
     into = _BUILD if options.quick else _DOCS
@@ -179,6 +170,10 @@ def main() -> int:
         print(f"NOT AS IT SHOULD BE: {complaint}")
     print(f"{into / _PAGE} and {into / _CHART} have it all")
     return 1 if complaints else 0
+
+
+async def _run(plan: Plan, directory: Path, results: Results) -> None:
+    await Bench(plan, directory, results).run()
 
 
 def _say(line: str) -> None:

@@ -1,7 +1,8 @@
 """Gateways side by side: spans that arrive for a second of the gateway's processor time, memory, start, idling."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,9 +14,10 @@ from tests.support.bench.load import load
 from tests.support.bench.payload import framed, request
 from tests.support.bench.sink import Sink
 from tests.support.collector import Collector
+from tests.support.memory import own_memory
 from tests.support.service import Service
 
-__all__ = ["CLIENTS", "SIZES", "Cell", "Standing", "bodies", "compare", "measure", "stand", "tell"]
+__all__ = ["CLIENTS", "SIZES", "Cell", "Standing", "bodies", "compare", "measure", "stand"]
 
 SIZES = (1, 100, 512)
 """Spans a request."""
@@ -59,6 +61,13 @@ class Cell:
         """Spans of requests that were answered 200; a refusal over gRPC is one, too."""
         return max(0, self.requests * self.spans - self.arrived)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.gateway:35} {self.transport:4} {self.spans:5} spans a request, {self.requests:7} requests, "
+            f"{self.others} refused, {self.arrived / max(1, self.requests * self.spans):7.2%} arrived: "
+            f"{self.spans_per_cpu_second:9,.0f} spans a CPU second, {self.memory_bytes / _MIB:.0f} MiB"
+        )
+
     @property
     def stuck(self) -> bool:
         """Whether the gateway took nothing, or did not pass it on."""
@@ -75,6 +84,12 @@ class Standing:
     idle_percent: float
     """Of a core."""
     memory_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.gateway:35} {self.ready_cpu_seconds:.3f} s to start, {self.idle_percent:.3f} % idle, "
+            f"{self.memory_bytes / _MIB:.0f} MiB"
+        )
 
 
 def bodies(directory: Path, sizes: Iterable[int]) -> dict[tuple[str, int], Path]:
@@ -112,12 +127,9 @@ async def measure(
     )
 
 
-async def compare(
-    directory: Path, gateways: Iterable[Gateway], rounds: int, seconds: float, say: Callable[[str], object]
-) -> list[Cell]:
+async def compare(directory: Path, gateways: Sequence[Gateway], rounds: int, seconds: float) -> AsyncIterator[Cell]:
     """Measure everything; the gateways in turn, so that the machine's moods meet them all."""
     files = bodies(directory, SIZES)
-    cells = []
     for turn in range(rounds):
         for n, gateway in enumerate(gateways):
             home = directory / f"round-{turn}-{n}"
@@ -133,39 +145,32 @@ async def compare(
                                 spans = waiting.pop(0)
                                 body = files[transport, spans]
                                 cell = await measure(gateway, process, sink, transport, spans, body, seconds)
-                                say(tell(cell))
-                                cells.append(cell)
+                                yield cell
                                 healthy = not cell.lost
-    return cells
+                            process.kill()  # it has nothing left to drain
 
 
-def tell(cell: Cell) -> str:
-    """One line of what was measured."""
-    return (
-        f"{cell.gateway:35} {cell.transport:4} {cell.spans:5} spans a request, {cell.requests:7} requests, "
-        f"{cell.others} refused, {cell.arrived / max(1, cell.requests * cell.spans):7.2%} arrived: "
-        f"{cell.spans_per_cpu_second:9,.0f} spans a CPU second, {cell.memory_bytes / _MIB:.0f} MiB"
-    )
-
-
-async def stand(directory: Path, gateways: Iterable[Gateway], times: int, idle_seconds: float) -> list[Standing]:
-    """What the start of each costs (the median of some), and then doing nothing."""
-    found = []
-    for n, gateway in enumerate(gateways):
-        ready: list[float] = []
-        idle, memory = 0.0, 0
-        for turn in range(times):
-            home = directory / f"stand-{n}-{turn}"
+async def stand(
+    directory: Path, gateways: Sequence[Gateway], times: int, idle_seconds: float
+) -> AsyncIterator[Standing]:
+    """What the start of each costs (the median of some), and then doing nothing, all at the same time."""
+    ready: dict[str, list[float]] = {gateway.name: [] for gateway in gateways}
+    for turn in range(times):
+        async with AsyncExitStack() as stack:
+            home = directory / f"start-{turn}"
             home.mkdir()
-            async with Sink(home) as sink, gateway.make(home / "gateway", sink.endpoint) as process:
-                ready.append(cpu_seconds(process.pid))
-                if turn == times - 1:
-                    await asyncio.sleep(_SETTLE_SECONDS)
-                    began = cpu_seconds(process.pid)
-                    await asyncio.sleep(idle_seconds)
-                    idle = (cpu_seconds(process.pid) - began) / idle_seconds
-                    async with peak_memory(process.pid) as peak:
-                        await asyncio.sleep(0)
-                    memory = peak.bytes
-        found.append(Standing(gateway.name, median(ready), 100 * idle, memory))
-    return found
+            sink = await stack.enter_async_context(Sink(home))
+            processes = []
+            for n, gateway in enumerate(gateways):
+                process = await stack.enter_async_context(gateway.make(home / str(n), sink.endpoint))
+                stack.callback(process.kill)
+                ready[gateway.name].append(cpu_seconds(process.pid))
+                processes.append(process)
+            if turn == times - 1:
+                await asyncio.sleep(_SETTLE_SECONDS)
+                began = [cpu_seconds(process.pid) for process in processes]
+                await asyncio.sleep(idle_seconds)
+                for gateway, process, before in zip(gateways, processes, began, strict=True):
+                    idle = (cpu_seconds(process.pid) - before) / idle_seconds
+                    memory = own_memory(process.pid)
+                    yield Standing(gateway.name, median(ready[gateway.name]), 100 * idle, memory)

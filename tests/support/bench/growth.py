@@ -6,13 +6,13 @@ With the queue on disk. Each cost is that of all of the process, in microseconds
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.request import Signal
 from tests.support.bench.clocks import cpu_seconds, peak_memory
-from tests.support.bench.compare import bodies, measure
+from tests.support.bench.compare import CLIENTS, bodies, measure
 from tests.support.bench.gateways import DISK, ours
 from tests.support.bench.load import load
 from tests.support.bench.sink import Sink
@@ -33,30 +33,36 @@ _LOOK_SECONDS = 0.1
 _ROOM = 1.25
 """Of the queue's bound to what is to lie in it: records take whole pages."""
 _EMPTY_SECONDS = 600.0
-_STEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """The cost of a span at one size of requests, or with so many clients."""
 
+    what: str
     at: int
     transport: str
     cpu_us: float
     memory_bytes: int
 
+    def __str__(self) -> str:
+        return f"{self.at} {self.what}, {self.transport}: {self.cpu_us:.2f} us a span"
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """The costs while the backlog has about so many bytes."""
+    """The costs on the last step to a backlog of so many bytes, and on the first down from there."""
 
     bytes: float
-    """Of requests, in the middle of what came in and went out."""
+    """Of requests."""
     in_us: float
     """To keep a span, with the destination away."""
     out_us: float
     """To deliver one that is kept, with no clients."""
     memory_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.bytes / _GIB:.2f} GiB deep: {self.in_us:.2f} us to keep a span, {self.out_us:.2f} to deliver it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,91 +73,76 @@ class Outage:
     cpu_us: float
     memory_bytes: int
 
+    def __str__(self) -> str:
+        return f"away for {self.seconds:g} s: {self.cpu_us:.2f} us a span"
 
-async def by_size(directory: Path, sizes: Sequence[int], seconds: float, say: Callable[[str], object]) -> list[Point]:
+
+async def by_size(directory: Path, sizes: Sequence[int], seconds: float) -> AsyncIterator[Point]:
     """Requests of more and more spans."""
-    return await _points(directory, [(size, size, 16) for size in sizes], seconds, say, "spans a request")
+    async for point in _points(directory, [(size, size, CLIENTS) for size in sizes], seconds, "spans a request"):
+        yield point
 
 
-async def by_clients(
-    directory: Path, clients: Sequence[int], seconds: float, say: Callable[[str], object]
-) -> list[Point]:
+async def by_clients(directory: Path, clients: Sequence[int], seconds: float) -> AsyncIterator[Point]:
     """More and more connections."""
-    return await _points(directory, [(number, _FEW_SPANS, number) for number in clients], seconds, say, "clients")
+    async for point in _points(directory, [(number, _FEW_SPANS, number) for number in clients], seconds, "clients"):
+        yield point
 
 
 async def _points(
-    directory: Path, runs: Sequence[tuple[int, int, int]], seconds: float, say: Callable[[str], object], what: str
-) -> list[Point]:
+    directory: Path, runs: Sequence[tuple[int, int, int]], seconds: float, what: str
+) -> AsyncIterator[Point]:
     files = bodies(directory, {spans for _, spans, _ in runs})
-    points = []
     async with Sink(directory) as sink, DISK.make(directory / "gateway", sink.endpoint) as process:
         for at, spans, clients in runs:
             for transport in DISK.transports:
                 body = files[transport, spans]
                 cell = await measure(DISK, process, sink, transport, spans, body, seconds, clients)
-                points.append(Point(at, transport, cell.cpu_us_per_span, cell.memory_bytes))
-                say(f"{at} {what}, {transport}: {cell.cpu_us_per_span:.2f} us a span")
-    return points
+                yield Point(what, at, transport, cell.cpu_us_per_span, cell.memory_bytes)
+        process.kill()
 
 
-async def by_depth(
-    directory: Path, deepest: float, steps: int, patience: float, say: Callable[[str], object]
-) -> list[Depth]:
+async def by_depth(directory: Path, deepest: float, steps: int, patience: float) -> AsyncIterator[Depth]:
     """Fill the queue on disk to `deepest` bytes, in so many steps, and let it go.
 
     Less than that where the disk has not three times the room, or filling takes longer than `patience` seconds.
     """
     body = bodies(directory, [_SPANS])["http", _SPANS]
-    free = shutil.disk_usage(directory).free
-    if deepest > free / 3:
-        say(f"the disk has {free / _GIB:.0f} GiB: no deeper than a third of it")
-        deepest = free / 3
+    deepest = min(deepest, shutil.disk_usage(directory).free / 3)
     size = body.stat().st_size
     step = int(deepest / steps / size) * _SPANS
     queue = {"max_bytes": int(deepest * _ROOM) + 64 * _MIB}
     sink = Sink(directory, forget=True)
     make = ours({"queue": queue, "exporter": {"endpoint": sink.endpoint, "retry": SOON}})
-    service = make(directory / "gateway", sink.endpoint)
-    depths: list[Depth] = []
-    going_in: list[tuple[float, int]] = []
-    began = time.monotonic()
-    async with service:
-        reached = 0
-        for number in range(1, steps + 1):
-            if time.monotonic() - began > patience:
-                say(f"no deeper: {patience:.0f} s are over")
-                break
+    end = time.monotonic() + patience
+    async with make(directory / "gateway", sink.endpoint) as service:
+        levels = [0]
+        kept: list[tuple[float, int]] = []
+        while len(kept) < steps and time.monotonic() < end:
             async with peak_memory(service.pid) as peak:
                 before, cpu = await _books(service), cpu_seconds(service.pid)
-                await _fill(service, body, step * number)
+                await _fill(service, body, step * (len(kept) + 1), end)
                 used, after = cpu_seconds(service.pid) - cpu, await _books(service)
-            going_in.append((1e6 * used / (after.accepted - before.accepted), peak.bytes))
-            reached = after.queued
-            say(f"{reached / _SPANS * size / _GIB:.2f} GiB deep: {going_in[-1][0]:.2f} us to keep a span")
+            kept.append((1e6 * used / (after.accepted - before.accepted), peak.bytes))
+            levels.append(after.queued)
         try:
             await sink.back()
-            for number in range(len(going_in), 0, -1):
+            for number in range(len(kept), 0, -1):
                 async with peak_memory(service.pid) as peak:
                     before, cpu = await _books(service), cpu_seconds(service.pid)
-                    await _until_queued(service, step * (number - 1))
+                    await _until_queued(service, levels[number - 1])
                     used, after = cpu_seconds(service.pid) - cpu, await _books(service)
-                spent, memory = going_in[number - 1]
+                spent, memory = kept[number - 1]
                 out = 1e6 * used / (after.sent - before.sent)
-                middle = (before.queued + after.queued) / 2 / _SPANS * size
-                depths.append(Depth(middle, spent, out, max(memory, peak.bytes)))
-                say(f"from {before.queued / _SPANS * size / _GIB:.2f} GiB down: {out:.2f} us to deliver a span")
+                yield Depth(levels[number] / _SPANS * size, spent, out, max(memory, peak.bytes))
         finally:
             sink.kill()
-    return depths[::-1]
+        service.kill()
 
 
-async def by_outage(
-    directory: Path, outages: Sequence[float], before: float, say: Callable[[str], object]
-) -> list[Outage]:
+async def by_outage(directory: Path, outages: Sequence[float], before: float) -> AsyncIterator[Outage]:
     """The same load, while the destination is away for longer and longer, from `before` seconds on."""
     body = bodies(directory, [_FEW_SPANS])["http", _FEW_SPANS]
-    found = []
     for n, seconds in enumerate(outages):
         home = directory / str(n)
         home.mkdir()
@@ -160,31 +151,30 @@ async def by_outage(
         async with sink, make(home / "gateway", sink.endpoint) as service, peak_memory(service.pid) as peak:
             cpu = cpu_seconds(service.pid)
             length = before + seconds + _AFTER_SECONDS
-            sending = asyncio.create_task(load("http", service.port, body, length, 16, rate=_PER_SECOND))
-            if seconds:
-                await asyncio.sleep(before)
-                sink.away()
-                await asyncio.sleep(seconds)
-                await sink.back()
-            await sending
+            async with asyncio.TaskGroup() as group:
+                group.create_task(load("http", service.port, body, length, CLIENTS, rate=_PER_SECOND))
+                if seconds:
+                    await asyncio.sleep(before)
+                    sink.away()
+                    await asyncio.sleep(seconds)
+                    await sink.back()
             await _until_queued(service, 0)
             used, books = cpu_seconds(service.pid) - cpu, await _books(service)
-        found.append(Outage(seconds, 1e6 * used / books.sent, peak.bytes))
-        say(f"away for {seconds:g} s: {found[-1].cpu_us:.2f} us a span, {books.sent} spans")
-    return found
+            yield Outage(seconds, 1e6 * used / books.sent, peak.bytes)
+            service.kill()
 
 
 async def _books(service: Service) -> Books:
     return (await service.metrics()).books(Signal.TRACES)
 
 
-async def _fill(service: Service, body: Path, spans: int) -> None:
-    """Send until the queue has about so many spans."""
+async def _fill(service: Service, body: Path, spans: int, end: float) -> None:
+    """Send until the queue has about so many spans, or it is `end`."""
     clock = time.monotonic
-    end, began, had = clock() + _STEP_SECONDS, clock(), (await _books(service)).queued
+    began, had = clock(), (await _books(service)).queued
     seconds, queued = 0.5, had
     while queued < spans and clock() < end:
-        await load("http", service.port, body, seconds, 16)
+        await load("http", service.port, body, seconds, CLIENTS)
         queued = (await _books(service)).queued
         per_second = max(1.0, (queued - had) / (clock() - began))
         seconds = min(10.0, max(0.1, (spans - queued) / per_second))

@@ -1,6 +1,6 @@
 """How long clients wait for their acknowledgement, with the queue on disk at half of what it takes."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -29,11 +29,13 @@ class Latency:
     p99: float
     p999: float
 
+    def __str__(self) -> str:
+        return f"{self.transport}, {self.rate:.0f} requests a second: p99 {self.p99:.1f} ms, median {self.p50:.1f} ms"
 
-async def acknowledging(directory: Path, seconds: float, say: Callable[[str], object]) -> list[Latency]:
+
+async def acknowledging(directory: Path, seconds: float) -> AsyncIterator[Latency]:
     """Find for each transport how much the service takes, then send half of that, evenly."""
     files = bodies(directory, [_SPANS])
-    found = []
     async with Sink(directory, forget=True) as sink, DISK.make(directory / "gateway", sink.endpoint) as process:
         for transport in DISK.transports:
             body, port = files[transport, _SPANS], port_of(process, transport)
@@ -45,7 +47,5 @@ async def acknowledging(directory: Path, seconds: float, say: Callable[[str], ob
             if len(half.milliseconds) < 2:
                 raise RuntimeError(f"{transport}: {len(half.milliseconds)} requests were answered\n{process.log}")
             points = quantiles(half.milliseconds, n=1000, method="inclusive")
-            latency = Latency(transport, rate, len(half.milliseconds), points[499], points[989], points[998])
-            found.append(latency)
-            say(f"{transport}, {rate:.0f} requests a second: p99 {latency.p99:.1f} ms, median {latency.p50:.1f} ms")
-    return found
+            yield Latency(transport, rate, len(half.milliseconds), points[499], points[989], points[998])
+        process.kill()
