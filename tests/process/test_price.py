@@ -1,0 +1,42 @@
+"""No path that every request takes becomes dearer unnoticed: each is compared with fixed work in the same process.
+
+The figures are those of `python -m tests.support.price`; who makes a path cheaper lowers them, or they guard nothing.
+"""
+
+import sys
+
+import pytest
+
+from tests.support.price import prices
+
+pytestmark = pytest.mark.alone
+
+_MARGIN = 1.25
+"""Ten runs differ by a twentieth from their mean, beside other work; what costs half as much again must not pass."""
+
+_PRICES = {
+    (3, 11): {
+        "a request of one span at the door": 1.76,
+        "a request of a hundred spans at the door": 2.0,
+        "an append to the queue": 0.97,
+        "a merge": 0.72,
+    },
+    (3, 13): {
+        "a request of one span at the door": 2.5,
+        "a request of a hundred spans at the door": 2.0,
+        "an append to the queue": 1.4,
+        "a merge": 1.28,
+    },
+}
+_EXPECTED = _PRICES.get(sys.version_info[:2], _PRICES[3, 13])
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, float]:
+    return prices()
+
+
+@pytest.mark.parametrize("path", _EXPECTED)
+def test_a_path_costs_what_it_did(path: str, measured: dict[str, float]) -> None:
+    expected = _EXPECTED[path]
+    assert measured[path] < _MARGIN * expected, f"{path} costs {measured[path] / expected:.2f} times what it did"
