@@ -124,7 +124,8 @@ class Bench:
                 self._leave_out(f"{gateway.name}: {reason}")
             else:
                 present.append(gateway)
-        self._results.machine["Peers"] = ", ".join(f"{peer.name} {peer.version()}" for peer in present if peer in PEERS)
+        peers = {peer.name.partition(",")[0]: peer.version() for peer in present if peer in PEERS}
+        self._results.machine["Peers"] = ", ".join(f"{name} {number}" for name, number in peers.items()) or "none"
         return present
 
     async def _part(self, name: str, measuring: AsyncIterator[T], found: list[T]) -> None:

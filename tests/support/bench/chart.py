@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log10
+from math import floor, log10
 from xml.sax.saxutils import escape
 
 from tests.support.bench.compare import SIZES
@@ -61,7 +61,7 @@ def draw(results: Results) -> str:
     gateways = results.gateways()
     bars = _TOP + _ROW * len(gateways) + 16
     panels = [panel for panel in _panels(results) if panel.points]
-    height = _HEAD + bars + (_LINES + _MARGIN if panels else 0) + _MARGIN
+    height = _HEAD + bars + (_LINES + _MARGIN + 24 if panels else 0) + _MARGIN
     subtitle = f"Longer is better; each column has its own scale. {results.machine.get('Machine', '')}"
     title = "Spans that arrive for a second of the gateway's processor time"
     parts = [
@@ -74,8 +74,12 @@ def draw(results: Results) -> str:
     ]
     if panels:
         width = (_WIDTH - 2 * _MARGIN - _GAP * (len(panels) - 1)) / len(panels)
+        below, top = "Microseconds of processor time for a span, as things grow", _HEAD + bars + _MARGIN
+        parts.append(f'<text class="title" x="{_MARGIN}" y="{top}">{below}</text>')
+        beside = "lower is better; otlp-service with its queue on disk"
+        parts.append(f'<text class="end" x="{_WIDTH - _MARGIN}" y="{top}">{beside}</text>')
         for n, panel in enumerate(panels):
-            left, top = _MARGIN + n * (width + _GAP), _HEAD + bars + _MARGIN
+            left, top = _MARGIN + n * (width + _GAP), _HEAD + bars + _MARGIN + 24
             parts.append(f'<g transform="translate({left:.1f} {top})">{_lines(panel, width)}</g>')
     return "\n".join([*parts, "</svg>\n"])
 
@@ -138,7 +142,7 @@ def _by_transport(points: Sequence[Point]) -> dict[str, list[tuple[float, float]
 def _lines(panel: _Panel, width: float) -> str:
     top, bottom = 34.0, float(_LINES - 20)
     first, last = min(x for x, _ in panel.points), max(x for x, _ in panel.points)
-    ceiling = 1.15 * max(y for _, y in panel.points)
+    ceiling = _ceiling(max(y for _, y in panel.points))
 
     def across(value: float) -> float:
         if panel.logarithmic:
@@ -150,21 +154,30 @@ def _lines(panel: _Panel, width: float) -> str:
     def up(value: float) -> float:
         return bottom - (bottom - top) * value / ceiling
 
-    parts = [f'<text class="name" x="0" y="10">µs a span, by {escape(panel.name)}</text>']
+    parts = [f'<text class="name" x="0" y="10">{escape(panel.name)}</text>']
     for level in (0.0, ceiling / 2, ceiling):
         parts.append(f'<line class="grid" x1="{_AXIS}" x2="{width:.1f}" y1="{up(level):.1f}" y2="{up(level):.1f}"/>')
-        parts.append(f'<text class="end small" x="{_AXIS - 5}" y="{up(level) + 4:.1f}">{level:.2g}</text>')
+        parts.append(f'<text class="end small" x="{_AXIS - 5}" y="{up(level) + 4:.1f}">{level:.3g}</text>')
     parts += [
-        f'<text class="middle small" x="{across(x):.1f}" y="{bottom + 15:g}">{x:.3g}</text>' for x in (first, last)
+        f'<text class="middle small" x="{across(x):.1f}" y="{bottom + 15:g}">{round(x, 2):,.6g}</text>'
+        for x in (first, last)
     ]
     for (label, line), kind in zip(panel.lines.items(), _LABELS, strict=False):
+        if not line:
+            continue
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in line)
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
         parts += [f'<circle class="{kind}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.5"/>' for x, y in line]
-        if label and line:
+        if label:
             x, y = across(line[0][0]) + 4, up(line[0][1]) - 6
             parts.append(f'<text class="{kind} small" x="{x:.1f}" y="{y:.1f}">{label}</text>')
     return "".join(parts)
+
+
+def _ceiling(highest: float) -> float:
+    """A round number that is not below `highest`."""
+    power: float = 10.0 ** floor(log10(highest))
+    return next(power * factor for factor in (1, 2, 3, 4, 5, 6, 8, 10) if power * factor >= highest)
 
 
 def _short(speed: float) -> str:

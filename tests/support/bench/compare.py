@@ -132,7 +132,7 @@ async def compare(directory: Path, gateways: Sequence[Gateway], rounds: int, sec
     files = bodies(directory, SIZES)
     for turn in range(rounds):
         for n, gateway in enumerate(gateways):
-            home = directory / f"round-{turn}-{n}"
+            home = directory / f"{turn}-{n}"
             home.mkdir()
             async with Sink(home) as sink:
                 for transport in gateway.transports:

@@ -30,6 +30,8 @@ _PER_SECOND = 200.0
 """Requests before, in and after an outage."""
 _AFTER_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
+_FIRST_SECONDS = 0.1
+"""For which clients send at least, when a backlog is filled."""
 _ROOM = 1.25
 """Of the queue's bound to what is to lie in it: records take whole pages."""
 _EMPTY_SECONDS = 600.0
@@ -123,6 +125,8 @@ async def by_depth(directory: Path, deepest: float, steps: int, patience: float)
                 before, cpu = await _books(service), cpu_seconds(service.pid)
                 await _fill(service, body, step * (len(kept) + 1), end)
                 used, after = cpu_seconds(service.pid) - cpu, await _books(service)
+            if after.accepted == before.accepted:
+                break  # the step before went so far, or the time was over
             kept.append((1e6 * used / (after.accepted - before.accepted), peak.bytes))
             levels.append(after.queued)
         try:
@@ -172,12 +176,12 @@ async def _fill(service: Service, body: Path, spans: int, end: float) -> None:
     """Send until the queue has about so many spans, or it is `end`."""
     clock = time.monotonic
     began, had = clock(), (await _books(service)).queued
-    seconds, queued = 0.5, had
+    seconds, queued = _FIRST_SECONDS, had
     while queued < spans and clock() < end:
         await load("http", service.port, body, seconds, CLIENTS)
         queued = (await _books(service)).queued
         per_second = max(1.0, (queued - had) / (clock() - began))
-        seconds = min(10.0, max(0.1, (spans - queued) / per_second))
+        seconds = min(10.0, max(_FIRST_SECONDS, (spans - queued) / per_second))
 
 
 async def _until_queued(service: Service, spans: int) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from app.core.request import Signal
 
-__all__ = ["Answered", "find_h2load", "load"]
+__all__ = ["Answered", "find_h2load", "load", "times_in"]
 
 _STOP_SECONDS = 30.0
 """How much longer than its time it may take to end."""
@@ -82,7 +82,7 @@ async def load(
     if codes is None or failed is None:
         raise RuntimeError(f"h2load said nothing of what came of it:\n{output}")
     good, *refused = (int(number) for number in codes.groups())
-    milliseconds = [] if times is None else _times(times)
+    milliseconds = [] if times is None else times_in(times)
     return Answered(good, max(sum(refused), int(failed[1])), took, milliseconds)
 
 
@@ -107,7 +107,7 @@ async def _run(command: list[str], patience: float) -> str:
     return output.decode(errors="replace")
 
 
-def _times(file: Path) -> list[float]:
+def times_in(file: Path) -> list[float]:
     """The third column of each row of which the second is 200: microseconds."""
     rows = (line.split("\t") for line in file.read_text().splitlines())
     return sorted(int(row[2]) / 1000 for row in rows if row[1] == "200")

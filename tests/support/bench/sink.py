@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.service import COMMAND, clean_environment
 
-__all__ = ["Sink"]
+__all__ = ["Sink", "spans_in"]
 
 _QUIET_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
