@@ -11,8 +11,8 @@ from tests.support.price import prices
 
 pytestmark = pytest.mark.alone
 
-_MARGIN = 1.25
-"""Ten runs differ by a twentieth from their mean, beside other work; what costs half as much again must not pass."""
+_MARGIN = 1.3
+"""Beside much other work one run of fifty is a quarter above the rest; what costs half as much again must not pass."""
 
 _PRICES = {
     (3, 11): {
@@ -33,7 +33,11 @@ _EXPECTED = _PRICES.get(sys.version_info[:2], _PRICES[3, 13])
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, float]:
-    return prices()
+    found = prices()
+    if any(found[path] >= _MARGIN * expected for path, expected in _EXPECTED.items()):
+        again = prices()  # what really became dearer is so twice
+        return {path: min(price, again[path]) for path, price in found.items()}
+    return found
 
 
 @pytest.mark.parametrize("path", _EXPECTED)
