@@ -57,18 +57,18 @@ class Plan:
 WHOLE = Plan(
     rounds=3,
     seconds=4,
-    starts=5,
-    idle_seconds=30,
+    starts=3,
+    idle_seconds=20,
     latency_seconds=30,
     sizes=(1, 8, 64, 512, 2048, 8192),
     clients=(1, 4, 16, 100, 500),
-    growth_seconds=3,
+    growth_seconds=2.5,
     deepest=10,
     steps=5,
     fill_seconds=600,
     outages=(0, 10, 30, 120),
     before=5,
-    json_spans=20_000,
+    json_spans=3000,
     bound_seconds=3000,
 )
 QUICK = Plan(
@@ -85,7 +85,7 @@ QUICK = Plan(
     fill_seconds=15,
     outages=(0, 4),
     before=1,
-    json_spans=2000,
+    json_spans=1000,
     bound_seconds=280,
 )
 
