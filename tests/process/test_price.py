@@ -14,9 +14,12 @@ pytestmark = pytest.mark.alone
 _MARGIN = 1.3
 """Beside much other work one run of fifty is a quarter above the rest; what costs half as much again must not pass."""
 
+_MORE_TIMES = 2
+"""What really became dearer is so each time."""
+
 _PRICES = {
     (3, 11): {
-        "a request of one span at the door": 1.76,
+        "a request of one span at the door": 1.78,
         "a request of a hundred spans at the door": 2.0,
         "an append to the queue": 0.97,
         "a merge": 0.72,
@@ -24,7 +27,7 @@ _PRICES = {
     (3, 13): {
         "a request of one span at the door": 2.5,
         "a request of a hundred spans at the door": 2.0,
-        "an append to the queue": 1.4,
+        "an append to the queue": 1.38,
         "a merge": 1.28,
     },
 }
@@ -34,9 +37,11 @@ _EXPECTED = _PRICES.get(sys.version_info[:2], _PRICES[3, 13])
 @pytest.fixture(scope="module")
 def measured() -> dict[str, float]:
     found = prices()
-    if any(found[path] >= _MARGIN * expected for path, expected in _EXPECTED.items()):
-        again = prices()  # what really became dearer is so twice
-        return {path: min(price, again[path]) for path, price in found.items()}
+    for _ in range(_MORE_TIMES):
+        if all(found[path] < _MARGIN * expected for path, expected in _EXPECTED.items()):
+            break
+        again = prices()
+        found = {path: min(price, again[path]) for path, price in found.items()}
     return found
 
 
