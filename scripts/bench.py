@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +26,10 @@ from tests.support.bench.results import Results
 
 T = TypeVar("T")
 _DOCS, _BUILD = Path("docs"), Path("build/bench")
-_PAGE, _CHART, _RESULTS = "performance.md", "performance.svg", "results.json"
+_PAGE, _CHART = "performance.md", "performance.svg"
+_JSON, _START, _PEERS, _LATENCY = "json", "start", "peers", "latency"
+_SIZES, _CLIENTS, _OUTAGES, _BACKLOG = "sizes", "clients", "outages", "backlog"
+_PARTS = (_JSON, _START, _PEERS, _LATENCY, _SIZES, _CLIENTS, _OUTAGES, _BACKLOG)
 _GIB = 1 << 30
 
 
@@ -93,8 +96,9 @@ QUICK = Plan(
 class Bench:
     """One run; each part that fails, or for which there is no time, is left out, and said so."""
 
-    def __init__(self, plan: Plan, directory: Path, results: Results) -> None:
+    def __init__(self, plan: Plan, directory: Path, results: Results, only: Sequence[str]) -> None:
         self._plan = plan
+        self._only = only
         self._directory = directory
         self._results = results
         self._end = asyncio.get_running_loop().time() + plan.bound_seconds
@@ -102,20 +106,16 @@ class Bench:
     async def run(self) -> None:
         plan, found, directory = self._plan, self._results, self._directory
         gateways = self._present()
-        await self._part("JSON", at_the_json_door(SIZES, plan.json_spans), found.json)
-        await self._part("start and idle", stand(directory, gateways, plan.starts, plan.idle_seconds), found.standing)
-        await self._part("beside the peers", compare(directory, gateways, plan.rounds, plan.seconds), found.cells)
-        await self._part(
-            "acknowledgements", acknowledging(directory / "latency", plan.latency_seconds), found.latencies
-        )
-        await self._part("larger requests", by_size(directory / "sizes", plan.sizes, plan.growth_seconds), found.sizes)
-        await self._part(
-            "more clients", by_clients(directory / "clients", plan.clients, plan.growth_seconds), found.clients
-        )
-        await self._part("longer outages", by_outage(directory / "outages", plan.outages, plan.before), found.outages)
+        await self._part(_JSON, at_the_json_door(SIZES, plan.json_spans), found.json)
+        await self._part(_START, stand(directory, gateways, plan.starts, plan.idle_seconds), found.standing)
+        await self._part(_PEERS, compare(directory, gateways, plan.rounds, plan.seconds), found.cells)
+        await self._part(_LATENCY, acknowledging(directory / "latency", plan.latency_seconds), found.latencies)
+        await self._part(_SIZES, by_size(directory / "sizes", plan.sizes, plan.growth_seconds), found.sizes)
+        await self._part(_CLIENTS, by_clients(directory / "clients", plan.clients, plan.growth_seconds), found.clients)
+        await self._part(_OUTAGES, by_outage(directory / "outages", plan.outages, plan.before), found.outages)
         depth = by_depth(directory / "depth", plan.deepest * _GIB, plan.steps, plan.fill_seconds)
-        await self._part("a deeper backlog", depth, found.depths)
-        found.depths.reverse()
+        await self._part(_BACKLOG, depth, found.depths)
+        found.depths.sort(key=lambda depth: depth.bytes)
 
     def _present(self) -> list[Gateway]:
         present = []
@@ -130,16 +130,19 @@ class Bench:
 
     async def _part(self, name: str, measuring: AsyncIterator[T], found: list[T]) -> None:
         """Measure a part; what was found until it failed, or the time was over, is worth telling all the same."""
+        if name not in self._only:
+            return
         _say(f"— {name}")
+        found.clear()
         try:
             async with asyncio.timeout_at(self._end):
                 async for each in measuring:
                     _say(str(each))
                     found.append(each)
         except TimeoutError:
-            self._leave_out(f"{name}, the rest of it: {self._plan.bound_seconds / 60:.0f} minutes were over")
+            self._leave_out(f"{name}, what is missing: {self._plan.bound_seconds / 60:.0f} minutes were over")
         except Exception as error:  # noqa: BLE001 - as above
-            self._leave_out(f"{name}, the rest of it: {type(error).__name__}: {error}")
+            self._leave_out(f"{name}, what is missing: {type(error).__name__}: {error}")
 
     def _leave_out(self, what: str) -> None:
         self._results.left_out.append(what)
@@ -149,32 +152,34 @@ class Bench:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less than five minutes, and into build/bench")
-    parser.add_argument("--again", type=Path, help="measure nothing: write and draw what such a results.json says")
+    parser.add_argument(
+        "--only", nargs="*", choices=_PARTS, help="measure these anew, and take the rest from the run before"
+    )
     options = parser.parse_args()
-    if options.again is not None:
-        results = Results.from_json(options.again.read_text())
-    else:
-        if find_h2load() is None:
-            print("h2load is missing (Debian: apt-get install nghttp2-client)", file=sys.stderr)
-            return 2
-        results = Results(_machine(), "scripts/bench --quick" if options.quick else "scripts/bench")
-        with tempfile.TemporaryDirectory(prefix="otlp-service-bench-") as directory:
-            asyncio.run(_run(QUICK if options.quick else WHOLE, Path(directory), results))
-        _BUILD.mkdir(parents=True, exist_ok=True)
-        (_BUILD / _RESULTS).write_text(results.to_json())
-    into = _BUILD if options.quick else _DOCS
+    if find_h2load() is None:
+        print("h2load is missing (Debian: apt-get install nghttp2-client)", file=sys.stderr)
+        return 2
+    plan, into, command = (QUICK, _BUILD, "scripts/bench --quick") if options.quick else (WHOLE, _DOCS, "scripts/bench")
+    _BUILD.mkdir(parents=True, exist_ok=True)
+    kept = _BUILD / ("quick.json" if options.quick else "results.json")
+    results = Results() if options.only is None else Results.from_json(kept.read_text())
+    only = _PARTS if options.only is None else options.only
+    results.machine, results.command = _machine(), command
+    results.left_out = [what for what in results.left_out if what.partition(",")[0] in {*_PARTS} - {*only}]
+    with tempfile.TemporaryDirectory(prefix="otlp-service-bench-") as directory:
+        asyncio.run(_run(plan, Path(directory), results, only))
+    kept.write_text(results.to_json())
     (into / _PAGE).write_text(put_into((_DOCS / _PAGE).read_text(), write(results)))
     if results.cells:
         (into / _CHART).write_text(draw(results))
-    complaints = list(results.complaints())
-    for complaint in complaints:
+    for complaint in results.complaints():
         print(f"NOT AS IT SHOULD BE: {complaint}")
     print(f"{into / _PAGE} and {into / _CHART} have it all")
-    return 1 if complaints else 0
+    return 1 if any(cell.lost for cell in results.cells if cell.gateway in {ours.name for ours in OURS}) else 0
 
 
-async def _run(plan: Plan, directory: Path, results: Results) -> None:
-    await Bench(plan, directory, results).run()
+async def _run(plan: Plan, directory: Path, results: Results, only: Sequence[str]) -> None:
+    await Bench(plan, directory, results, only).run()
 
 
 def _say(line: str) -> None:

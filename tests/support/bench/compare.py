@@ -50,7 +50,7 @@ class Cell:
 
     @property
     def spans_per_cpu_second(self) -> float:
-        return self.arrived / self.cpu_seconds
+        return self.arrived / self.cpu_seconds if self.cpu_seconds else 0.0
 
     @property
     def cpu_us_per_span(self) -> float:

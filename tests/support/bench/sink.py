@@ -76,7 +76,7 @@ class Sink(Process):
     async def _serves(self) -> bool:
         try:
             await self._ask("/seen")
-        except OSError:
+        except (OSError, ValueError):  # nobody listens, or somebody else on the same port
             return False
         return True
 
