@@ -13,13 +13,13 @@ from tests.support.bench.sink import Sink
 
 pytestmark = [pytest.mark.alone, pytest.mark.needs("h2load")]
 MIB = 1 << 20
-ROTEL, COLLECTOR, COLLECTOR_DISK = (
+ROTEL, _, COLLECTOR_DISK = (
     pytest.param(peer, marks=pytest.mark.needs(program), id=peer.name)
     for peer, program in zip(PEERS, ("rotel", "otelcol", "otelcol"), strict=True)
 )
 
 
-@pytest.mark.parametrize("gateway", [MEMORY, DISK, NATIVE, ROTEL, COLLECTOR, COLLECTOR_DISK])
+@pytest.mark.parametrize("gateway", [DISK, NATIVE, ROTEL, COLLECTOR_DISK])
 async def test_every_span_that_a_gateway_takes_is_found_at_its_sink(gateway: Gateway, tmp_path: Path) -> None:
     assert gateway.missing() is None
     files = bodies(tmp_path, [100])
@@ -33,9 +33,9 @@ async def test_every_span_that_a_gateway_takes_is_found_at_its_sink(gateway: Gat
             assert cell.memory_bytes > MIB
 
 
-async def test_gateways_take_turns(tmp_path: Path) -> None:
-    cells = [cell async for cell in compare(tmp_path, [NATIVE], 2, 0.2)]
-    assert [(cell.gateway, cell.spans) for cell in cells] == 2 * [(NATIVE.name, spans) for spans in (1, 100, 512)]
+async def test_gateways_are_compared_at_each_size(tmp_path: Path) -> None:
+    cells = [cell async for cell in compare(tmp_path, [NATIVE], 1, 0.2)]
+    assert [(cell.gateway, cell.spans) for cell in cells] == [(NATIVE.name, spans) for spans in (1, 100, 512)]
 
 
 async def test_a_start_costs_and_so_does_idling(tmp_path: Path) -> None:
