@@ -76,14 +76,21 @@ class Results:
         return list(dict.fromkeys(cell.gateway for cell in self.cells))
 
     def speed(self, gateway: str, transport: str, spans: int) -> float | None:
-        """The median over the rounds of the spans a second of processor time; None where it was not measured."""
+        """The median over the rounds of the spans a second of processor time; None where it was not measured.
+
+        A round in which it got stuck does not count, unless it always did.
+        """
         cells = self._of(gateway, transport, spans)
-        return median(cell.spans_per_cpu_second for cell in cells) if cells else None
+        whole = [cell for cell in cells if not cell.lost] or cells
+        return median(cell.spans_per_cpu_second for cell in whole) if whole else None
 
     def ratio(self, gateway: str, peer: str, transport: str, spans: int) -> float | None:
-        """The median over the rounds of the ratio within a round; None where one of them was not measured, or stuck."""
+        """The median over the rounds of the ratio within a round; None where there is no round to compare.
+
+        That is one in which the peer did not get stuck.
+        """
         pairs = zip(self._of(gateway, transport, spans), self._of(peer, transport, spans), strict=False)
-        ratios = [mine.spans_per_cpu_second / other.spans_per_cpu_second for mine, other in pairs if other.arrived]
+        ratios = [mine.spans_per_cpu_second / other.spans_per_cpu_second for mine, other in pairs if not other.lost]
         return median(ratios) if ratios else None
 
     def memory(self, gateway: str) -> int:

@@ -69,9 +69,13 @@ def test_what_did_not_arrive_is_told(results: Results) -> None:
     ]
 
 
-def test_a_round_in_which_a_peer_was_stuck_has_no_ratio(results: Results) -> None:
-    results.cells[1] = replace(results.cells[1], arrived=0)
+def test_a_round_in_which_a_peer_was_stuck_does_not_count(results: Results) -> None:
+    results.cells[1] = replace(results.cells[1], arrived=51_000)
     assert results.ratio(MEMORY.name, ROTEL, "http", 512) == pytest.approx(3.0)
+    assert results.speed(ROTEL, "http", 512) == pytest.approx(300_000)
+    results.cells[3] = replace(results.cells[3], arrived=0)
+    assert results.ratio(MEMORY.name, ROTEL, "http", 512) is None
+    assert results.speed(ROTEL, "http", 512) is not None
 
 
 def test_what_was_measured_can_be_read_again(results: Results) -> None:
