@@ -1,5 +1,7 @@
 """How long clients wait for their acknowledgement, with the queue on disk at half of what it takes."""
 
+import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Literal
 from tests.support.bench.compare import CLIENTS, bodies
 from tests.support.bench.gateways import DISK, port_of
 from tests.support.bench.load import load
+from tests.support.bench.payload import request
 from tests.support.bench.sink import Sink
 
-__all__ = ["Latency", "acknowledging"]
+__all__ = ["Latency", "acknowledging", "sync_milliseconds"]
 
 _SPANS = 512
 """A request of an SDK's BatchSpanProcessor."""
@@ -31,6 +34,19 @@ class Latency:
 
     def __str__(self) -> str:
         return f"{self.transport}, {self.rate:.0f} requests a second: p99 {self.p99:.1f} ms, median {self.p50:.1f} ms"
+
+
+def sync_milliseconds(directory: Path, times: int = 100) -> tuple[float, float]:
+    """How long the disk takes to keep a request that is written to its end: half within, and 99 % within."""
+    body, took = request(_SPANS), []
+    with (directory / "synced").open("wb", buffering=0) as file:
+        for _ in range(times):
+            file.write(body)
+            began = time.monotonic()
+            os.fdatasync(file.fileno())
+            took.append(1000 * (time.monotonic() - began))
+    points = quantiles(took, n=100, method="inclusive")
+    return points[49], points[98]
 
 
 async def acknowledging(directory: Path, seconds: float) -> AsyncIterator[Latency]:

@@ -1,6 +1,6 @@
 """What a run found, as a part of docs/performance.md."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tests.support.bench.gateways import DISK, OURS
 from tests.support.bench.results import GOALS, Results, columns
@@ -49,8 +49,17 @@ def write(results: Results) -> str:
 def _circumstances(results: Results) -> str:
     lines = [f"Measured by `{results.command}` on:", "", *(f"- {what}: {is_}" for what, is_ in results.machine.items())]
     lines += [f"- **Left out**: {what}" for what in results.left_out]
-    lines += [f"- **Not as it should be**: {what}." for what in results.complaints()]
+    lines += [f"- **Lost spans**: {what}" for what in _lossy(results)]
     return "\n".join(lines)
+
+
+def _lossy(results: Results) -> Iterator[str]:
+    """Of each gateway that lost something, when."""
+    for gateway in results.gateways():
+        cells = [cell for cell in results.cells if cell.gateway == gateway]
+        lost = [f"{_LABELS[cell.transport]} {cell.spans}" for cell in cells if cell.lost]
+        if lost:
+            yield f"{gateway}, in {len(lost)} of {len(cells)} measurements ({', '.join(dict.fromkeys(lost))})"
 
 
 def _compared(results: Results) -> list[str]:

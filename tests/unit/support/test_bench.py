@@ -16,7 +16,7 @@ from tests.support.bench.compare import Cell, Standing
 from tests.support.bench.gateways import MEMORY, PEERS
 from tests.support.bench.growth import Depth, Outage, Point
 from tests.support.bench.json_door import JsonDoor
-from tests.support.bench.latency import Latency
+from tests.support.bench.latency import Latency, sync_milliseconds
 from tests.support.bench.load import times_in
 from tests.support.bench.page import BEGIN, END, put_into, write
 from tests.support.bench.payload import request, request_json
@@ -67,6 +67,7 @@ def test_what_did_not_arrive_is_told(results: Results) -> None:
         f"{MEMORY.name}, http, 512 spans a request: of 51200 spans 200 did not arrive",
         f"{ROTEL}, http, 512 spans a request: nothing arrived",
     ]
+    assert f"- **Lost spans**: {MEMORY.name}, in 1 of 2 measurements (HTTP 512)\n" in write(results)
 
 
 def test_a_round_in_which_a_peer_was_stuck_does_not_count(results: Results) -> None:
@@ -140,6 +141,11 @@ async def test_json_is_read_to_the_very_request() -> None:
 
 def test_the_sink_counts_what_is_gzipped_too() -> None:
     assert spans_in([request(2), gzip.compress(request(5))]) == 7
+
+
+def test_the_disk_says_how_long_it_takes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    half, most = sync_milliseconds(tmp_path_factory.mktemp("disk"), times=5)
+    assert 0 < half <= most
 
 
 def test_refusals_are_no_acknowledgements(tmp_path_factory: pytest.TempPathFactory) -> None:
