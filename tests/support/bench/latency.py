@@ -1,5 +1,6 @@
 """How long clients wait for their acknowledgement, with the queue on disk at half of what it takes."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -58,10 +59,25 @@ async def acknowledging(directory: Path, seconds: float) -> AsyncIterator[Latenc
             most = await load(transport, port, body, min(3.0, seconds), CLIENTS)
             await sink.quiet(60)
             rate = most.requests / most.seconds / 2
-            half = await load(transport, port, body, seconds, CLIENTS, rate=rate, times=directory / transport)
+            took = await _evenly(transport, port, body, seconds, rate, directory)
             await sink.quiet(60)
-            if len(half.milliseconds) < 2:
-                raise RuntimeError(f"{transport}: {len(half.milliseconds)} requests were answered\n{process.log}")
-            points = quantiles(half.milliseconds, n=1000, method="inclusive")
-            yield Latency(transport, rate, len(half.milliseconds), points[499], points[989], points[998])
+            if len(took) < 2:
+                raise RuntimeError(f"{transport}: {len(took)} requests were answered\n{process.log}")
+            points = quantiles(took, n=1000, method="inclusive")
+            yield Latency(transport, rate, len(took), points[499], points[989], points[998])
         process.kill()
+
+
+async def _evenly(
+    transport: Literal["http", "grpc"], port: int, body: Path, seconds: float, rate: float, directory: Path
+) -> list[float]:
+    """How long each request took of clients that send in turn; those of one h2load would send all at the same time."""
+
+    async def client(number: int) -> list[float]:
+        await asyncio.sleep(number / rate)
+        file = directory / f"{transport}-{number}"
+        answered = await load(transport, port, body, seconds, 1, rate=rate / CLIENTS, times=file)
+        return answered.milliseconds
+
+    clients = await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+    return [milliseconds for took in clients for milliseconds in took]
