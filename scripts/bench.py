@@ -194,6 +194,7 @@ def _machine() -> dict[str, str]:
     return {
         "Date": f"{datetime.now(UTC):%Y-%m-%d}",
         "Machine": f"{os.cpu_count()} cores, {found[1] if found else platform.machine()}, Linux {platform.release()}",
+        "Other work": f"a load average of {os.getloadavg()[0]:.1f} when it began",
         "Python": f"{platform.python_version()}; {', '.join(f'{name} {version(name)}' for name in libraries)}",
     }
 
