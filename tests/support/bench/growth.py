@@ -30,8 +30,6 @@ _PER_SECOND = 200.0
 """Requests before, in and after an outage."""
 _AFTER_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
-_FIRST_SECONDS = 0.1
-"""For which clients send at least, when a backlog is filled."""
 _ROOM = 1.25
 """Of the queue's bound to what is to lie in it: records take whole pages."""
 _EMPTY_SECONDS = 600.0
@@ -112,7 +110,7 @@ async def by_depth(directory: Path, deepest: float, steps: int, patience: float)
     body = bodies(directory, [_SPANS])["http", _SPANS]
     deepest = min(deepest, shutil.disk_usage(directory).free / 3)
     size = body.stat().st_size
-    step = int(deepest / steps / size) * _SPANS
+    requests = int(deepest / steps / size)
     queue = {"max_bytes": int(deepest * _ROOM) + 64 * _MIB}
     sink = Sink(directory, forget=True)
     make = ours({"queue": queue, "exporter": {"endpoint": sink.endpoint, "retry": SOON}})
@@ -123,10 +121,8 @@ async def by_depth(directory: Path, deepest: float, steps: int, patience: float)
         while len(kept) < steps and time.monotonic() < end:
             async with peak_memory(service.pid) as peak:
                 before, cpu = await _books(service), cpu_seconds(service.pid)
-                await _fill(service, body, step * (len(kept) + 1), end)
+                await load("http", service.port, body, patience, CLIENTS, requests=requests)
                 used, after = cpu_seconds(service.pid) - cpu, await _books(service)
-            if after.accepted == before.accepted:
-                break  # the step before went so far, or the time was over
             kept.append((1e6 * used / (after.accepted - before.accepted), peak.bytes))
             levels.append(after.queued)
         try:
@@ -170,18 +166,6 @@ async def by_outage(directory: Path, outages: Sequence[float], before: float) ->
 
 async def _books(service: Service) -> Books:
     return (await service.metrics()).books(Signal.TRACES)
-
-
-async def _fill(service: Service, body: Path, spans: int, end: float) -> None:
-    """Send until the queue has about so many spans, or it is `end`."""
-    clock = time.monotonic
-    began, had = clock(), (await _books(service)).queued
-    seconds, queued = _FIRST_SECONDS, had
-    while queued < spans and clock() < end:
-        await load("http", service.port, body, seconds, CLIENTS)
-        queued = (await _books(service)).queued
-        per_second = max(1.0, (queued - had) / (clock() - began))
-        seconds = min(10.0, max(_FIRST_SECONDS, (spans - queued) / per_second))
 
 
 async def _until_queued(service: Service, spans: int) -> None:

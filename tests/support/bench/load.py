@@ -45,6 +45,7 @@ async def load(
     seconds: float,
     clients: int,
     *,
+    requests: int | None = None,
     rate: float | None = None,
     times: Path | None = None,
 ) -> Answered:
@@ -56,13 +57,15 @@ async def load(
         body: the file; a message with its frame for gRPC.
         seconds: how long.
         clients: connections.
+        requests: so many, in place of for some seconds, which are then how long it may take.
         rate: requests a second of all of them together; as many as are answered without it.
         times: a file for the time of each request.
 
     Raises:
         RuntimeError: h2load did not do it.
     """
-    command = [find_h2load() or "h2load", "-D", f"{round(1000 * seconds)}ms", "-c", str(clients)]
+    command = [find_h2load() or "h2load", "-c", str(clients)]
+    command += ["-D", f"{round(1000 * seconds)}ms"] if requests is None else ["-n", str(requests)]
     command += ["-m", str(_STREAMS), "-t", "1", "-d", str(body)]
     if rate is not None:
         command += ["--rps", f"{rate / clients:g}"]
