@@ -20,6 +20,7 @@ from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
 from app.receivers.http_bounds import BUSY
 from app.receivers.meter import Meter
+from app.receivers.turns import Turnstile
 from app.telemetry.metrics import Metrics
 from tests.support.asgi import Reply, ask
 from tests.support.cgroup_files import CgroupFiles
@@ -101,15 +102,23 @@ async def test_what_passed_this_instance_before_is_refused(app: OtlpApp, instanc
     assert sink.requests == []
 
 
-async def test_two_requests_begin_in_a_turn_of_the_loop_and_the_others_in_the_next(app: OtlpApp, sink: Sink) -> None:
+async def test_beside_calls_over_grpc_two_requests_begin_in_a_turn_of_the_loop(sink: Sink, metrics: Metrics) -> None:
     """In a turn gRPC takes one call: it would starve beside as many requests as there are connections."""
-    asking = [asyncio.create_task(ask(app, "/v1/traces", spans())) for _ in range(20)]
-    taken = [0]
-    while taken[-1] < 20:
-        await asyncio.sleep(0)
-        taken.append(len(sink.requests))
-    assert max(later - earlier for earlier, later in pairwise(taken)) == 2
-    assert {reply.status for reply in await asyncio.gather(*asking)} == {200}
+    meter, turnstile = Meter(metrics, "http"), Turnstile()
+    app = OtlpApp(LIMITS, Handler(sink, meter), meter, elsewhere, turnstile=turnstile)
+
+    async def most_in_a_turn(requests: int) -> int:
+        asking = [asyncio.create_task(ask(app, "/v1/traces", spans())) for _ in range(requests)]
+        taken, end = [len(sink.requests)], len(sink.requests) + requests
+        while taken[-1] < end:
+            turnstile.called()
+            await asyncio.sleep(0)
+            taken.append(len(sink.requests))
+        assert {reply.status for reply in await asyncio.gather(*asking)} == {200}
+        return max(later - earlier for earlier, later in pairwise(taken))
+
+    await most_in_a_turn(1)
+    assert await most_in_a_turn(20) == 2
 
 
 async def test_every_other_path_is_handed_on(app: OtlpApp) -> None:
