@@ -1,6 +1,7 @@
 """What all tests share: a test that needs a program says so, and is left out aloud where the program is missing.
 
-Where CI is set nothing is left out: there a missing program fails its tests.
+Where CI is set nothing is left out: there a missing program fails its tests. But no package brings a kernel that
+lets an engine start: where it does not, the tests of the image are left out there too.
 """
 
 import os
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
+from tests.support.engine import find_engine
 from tests.support.go import find_go_client
 from tests.support.nginx import find_nginx
 from tests.support.node import find_node
@@ -32,8 +34,15 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "gcc": (lambda: shutil.which("gcc"), "gcc"),
     "loop device": (can_mount, "root, loop devices and mkfs.ext4"),
     "root": (lambda: os.geteuid() == 0, "root"),
+    "engine": (
+        find_engine,
+        "a container engine (root, Debian's docker.io, and a base image; scripts/image-base makes one with mmdebstrap)",
+    ),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
+
+OF_THE_KERNEL = {"engine"}
+"""What may be missing though everything is installed."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,7 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def missing_programs() -> set[str]:
     """Those that are not here, and without which tests are left out."""
-    return set() if os.environ.get("CI") else {program for program, (find, _) in PROGRAMS.items() if not find()}
+    looked_for = OF_THE_KERNEL if os.environ.get("CI") else PROGRAMS.keys()
+    return {program for program in looked_for if not PROGRAMS[program][0]()}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
