@@ -36,6 +36,7 @@ from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http import HttpReceiver
+from app.receivers.turns import Turnstile
 from app.settings import Loaded, QueueSettings, ServerSettings, Settings, warnings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, gauge, gauge_by, gauge_by_signal
@@ -130,6 +131,7 @@ class Service:
             tls = self._make_tls()
             delivered = settings.queue.acknowledge == "delivered"
             doors = [Admission(queue, metrics, transport, delivered=delivered) for transport in ("grpc", "http")]
+            turnstile = Turnstile()
             grpc: GrpcReceiver | NativeGrpcReceiver = await lifetimes.enter_async_context(
                 _grpc_engine(settings.server)(
                     settings.server,
@@ -141,6 +143,7 @@ class Service:
                     doorkeeper=self._keeper,
                     tls=tls,
                     headroom=headroom,
+                    turnstile=turnstile,
                 )
             )
             http = await lifetimes.enter_async_context(
@@ -154,6 +157,7 @@ class Service:
                     doorkeeper=self._keeper,
                     tls=tls,
                     headroom=headroom,
+                    turnstile=turnstile,
                 )
             )
             heart = asyncio.create_task(self._beat(retries), name="heartbeat")

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from tests.support.outage import Report, outage
+from app.core.request import Signal
+from tests.support.outage import CONCURRENCY, FULL, Report, outage
 
 _MIB = 1 << 20
 _BATCH_BYTES = 3584 << 10  # the default
-_CONCURRENCY = 10  # as well
+_GROWTH = 1.15
+_NOTED_SECONDS = 2.5  # notes are written once a second
+_WELL, _LATER = {"200", "OK"}, {"503", "UNAVAILABLE"}
 
 
 def main() -> int:
@@ -20,71 +23,105 @@ def main() -> int:
     parser.add_argument("--bound", type=int, default=512, help="MiB of the queue's file (512)")
     parser.add_argument("--sent", type=int, default=2100, help="MiB that clients send (2100)")
     options = parser.parse_args()
-    bound = options.bound * _MIB
+    bound, sent = options.bound * _MIB, options.sent * _MIB
     with tempfile.TemporaryDirectory() as directory:
         sending = outage(
-            Path(directory),
-            bound,
-            options.sent * _MIB,
-            batch_bytes=_BATCH_BYTES,
-            tell=lambda line: print(line, flush=True),
+            Path(directory), bound, sent, batch_bytes=_BATCH_BYTES, tell=lambda line: print(line, flush=True)
         )
         report = asyncio.run(sending)
-    _tell(report)
-    complaints = list(_complaints(report, bound))
-    for complaint in complaints:
+    for line in told(report):
+        print(line)
+    wrong = list(complaints(report, bound, sent))
+    for complaint in wrong:
         print(f"FAILED: {complaint}")
-    return 1 if complaints else 0
+    return 1 if wrong else 0
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def settled_memory(report: Report) -> tuple[float, list[int]]:
+    """The memory when the queue had become full, the median of a second, and each sample from then on, by size."""
+    full = report.first_refusal
+    return median(report.memory_between(full, full + 1)), sorted(report.memory_between(full, report.empty_at))
 
 
-def _full_at(report: Report) -> float:
-    """When the file had nine tenths of its largest size."""
-    largest = max(size for _, size in report.file)
-    return next(at for at, size in report.file if size > 0.9 * largest)
+def full_speed(report: Report) -> float | None:
+    """What part of the usual speed the drain had when all might be under way; None: it was too short for that."""
+    return report.drain.full_speed / report.usual.full_speed if report.usual.full_speed else None
 
 
-def _memory(report: Report) -> list[int]:
-    return [size for at, size in report.memory if _full_at(report) <= at <= report.back_at]
+def most_of(sizes: list[int]) -> int:
+    """What 95 of 100 do not exceed."""
+    return sizes[int(0.95 * (len(sizes) - 1))]
 
 
-def _tell(report: Report) -> None:
-    away, drain = report.back_at, report.empty_at - report.back_at
-    full, flat = _full_at(report), _memory(report)
-    print(
-        f"away for {away:.1f} s, full after {full:.1f} s; the file had {max(s for _, s in report.file) / _MIB:.0f} MiB"
+def told(report: Report) -> Iterator[str]:
+    drain, clients = report.drain, report.clients
+    refusals = sum(times for answer, times in clients.answers.items() if answer in _LATER)
+    value, later = settled_memory(report)
+    yield f"away for {report.back_at:.1f} s, full after {report.first_refusal:.1f} s"
+    yield f"the file had {max(size for _, size in report.file) / _MIB:.0f} MiB"
+    yield f"{clients.sent_bytes / _MIB:.0f} MiB sent; {refusals} refusals, {clients.without_hint} without a hint"
+    yield (
+        f"memory: {value / _MIB:.0f} MiB when it was full, from then until it was empty {later[0] / _MIB:.0f} to "
+        f"{later[-1] / _MIB:.0f} MiB; 95 of 100 samples have {most_of(later) / _MIB:.0f} MiB at most "
+        f"({most_of(later) / value - 1:+.0%})"
     )
-    print(f"memory from then on: {min(flat) / _MIB:.0f} to {max(flat) / _MIB:.0f} MiB")
-    print(f"in all: {max(size for _, size in report.memory) / _MIB:.0f} MiB at most")
-    print(f"empty {drain:.1f} s after it came back: {report.kept_bytes / _MIB / drain:.0f} MiB/s")
-    print("requests under way at the destination, by quarters of a second:", end="")
-    print("".join(f" {report.at_once(n / 4, (n + 1) / 4)}" for n in range(int(4 * drain) + 1)))
-    print(f"the first of them: {' '.join(str(n) for _, n, _ in report.in_flight[:30])}")
-    print(
-        f"batches out of their turn by {report.displaced} places at most; lost {report.lost}, twice {report.repeated}"
+    yield f"/health/ready, before it came back: {[body for at, _, body in report.health if at < report.back_at][-1]}"
+    if (speed := full_speed(report)) is None:
+        yield "drained too soon to tell how fast"
+    else:
+        yield f"drained at {speed:.0%} of the usual speed, when {CONCURRENCY} batches of each signal might be under way"
+    yield "batches of one signal under way at the destination at most, by quarters of a second: " + " ".join(
+        str(drain.at_once(n / 4, (n + 1) / 4)) for n in range(int(4 * (drain.arrivals[-1].at)) + 1)
     )
+    for signal in Signal:
+        seen = [arrival.in_flight for arrival in drain.arrivals if arrival.signal is signal][:20]
+        yield (
+            f"{signal.value}: as each came, with those beside it: {' '.join(map(str, seen))} …; "
+            f"out of turn by {report.displaced[signal]} places at most"
+        )
+    yield f"{len(clients.acknowledged)} requests acknowledged, {report.lost} lost, {report.repeated} delivered twice"
 
 
-def _complaints(report: Report, bound: int) -> Iterator[str]:
-    flat = _memory(report)
+def complaints(report: Report, bound: int, sent: int) -> Iterator[str]:
+    """What was not as it has to be."""
     if report.lost or report.repeated:
         yield f"{report.lost} requests lost, {report.repeated} delivered twice"
-    if wrong := report.clients.answers.keys() - {"200", "OK", "503", "UNAVAILABLE"}:
-        yield f"clients met {', '.join(sorted(wrong))}"
-    if report.clients.without_hint:
-        yield f"{report.clients.without_hint} refusals did not say when to come back"
     if max(size for _, size in report.file) > bound:
         yield "the file was larger than its bound"
-    early, late = median(flat[: len(flat) // 4]), median(flat[-(len(flat) // 4) :])
-    if late > 1.15 * early:
-        yield f"memory grew from {early / _MIB:.0f} to {late / _MIB:.0f} MiB"
-    if report.displaced > 2 * _CONCURRENCY:
-        yield f"a batch was {report.displaced} places out of its turn"
-    if any(under_way > 2**taken for _, under_way, taken in report.in_flight):
-        yield "more came at once than successes allow"
+    value, later = settled_memory(report)
+    if most_of(later) > _GROWTH * value:
+        yield f"memory had {value / _MIB:.0f} MiB when the queue was full, and {most_of(later) / _MIB:.0f} MiB later"
+    yield from _away(report, sent)
+    yield from _drained(report)
+
+
+def _away(report: Report, sent: int) -> Iterator[str]:
+    clients = report.clients
+    if clients.sent_bytes < sent:
+        yield f"clients sent {clients.sent_bytes} bytes, and not {sent}"
+    if wrong := clients.answers.keys() - _WELL - _LATER:
+        yield f"clients met {', '.join(sorted(wrong))}"
+    if clients.without_hint:
+        yield f"{clients.without_hint} refusals did not say when to come back"
+    if unready := [status for _, status, _ in report.health if status != 200]:
+        yield f"/health/ready answered {unready[0]}"
+    full = [
+        body for at, _, body in report.health if report.first_refusal + _NOTED_SECONDS < at < report.clients.seconds
+    ]
+    notes = [FULL, *(f"export of {signal.value}" for signal in Signal)]
+    if silent := [note for note in notes if any(note not in body for body in full)]:
+        yield f"/health/ready did not say all the while: {', '.join(silent)}"
+
+
+def _drained(report: Report) -> Iterator[str]:
+    drain = report.drain
+    for signal, places in report.displaced.items():
+        if places > 2 * CONCURRENCY:
+            yield f"a batch of {signal.value} was {places} places out of its turn"
+    if not drain.ramps:
+        yield "more came at once than the destination's answers allow"
+    if (speed := full_speed(report)) is not None and speed < 0.8:
+        yield f"it drained at {speed:.0%} of the usual speed"
 
 
 if __name__ == "__main__":

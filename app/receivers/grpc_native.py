@@ -35,6 +35,7 @@ from app.receivers.handler import Handler
 from app.receivers.http_server import bind
 from app.receivers.meter import Meter
 from app.receivers.probes import Probes
+from app.receivers.turns import Turnstile
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer
@@ -72,6 +73,7 @@ class NativeGrpcReceiver:
         doorkeeper: Doorkeeper | None = None,
         tls: "ServerTls | None" = None,
         headroom: Headroom | None = None,
+        turnstile: Turnstile | None = None,  # noqa: ARG002 - it takes all calls that have come in a turn
     ) -> None:
         if tls is not None:
             raise ValueError("server.grpc_engine: 'native' has no TLS; write grpcio")

@@ -22,6 +22,7 @@ from app.receivers.http_bounds import Bounds
 from app.receivers.http_server import HttpServer
 from app.receivers.meter import Meter
 from app.receivers.probes import Probes, health_routes
+from app.receivers.turns import Turnstile
 from app.settings import ServerSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer
@@ -47,11 +48,20 @@ class HttpReceiver:
         doorkeeper: Doorkeeper | None = None,
         tls: "ServerTls | None" = None,
         headroom: Headroom | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
         meter = Meter(metrics, "http")
         limits = Limits(settings.max_request_size, settings.max_json_size, settings.max_inflight_bytes)
         handler = Handler(consumer, meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper)
-        self._app = OtlpApp(limits, handler, meter, _pages(health), cors=Cors(settings.cors), headroom=headroom)
+        self._app = OtlpApp(
+            limits,
+            handler,
+            meter,
+            _pages(health),
+            cors=Cors(settings.cors),
+            headroom=headroom,
+            turnstile=turnstile,
+        )
         self._server = HttpServer(
             self._app,
             host=settings.host,

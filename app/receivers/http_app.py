@@ -97,6 +97,7 @@ class OtlpApp:
         *,
         cors: Cors | None = None,
         headroom: Headroom | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
         self.closing = False
         self._bounds = {
@@ -108,7 +109,7 @@ class OtlpApp:
         self._meter = meter
         self._rest = rest
         self._cors = cors or Cors(CorsSettings())
-        self._turnstile = Turnstile()  # or gRPC, which takes one call in a turn of the loop, would starve beside it
+        self._turnstile = turnstile or Turnstile()
         self._monotonic = monotonic
 
     @property

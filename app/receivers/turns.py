@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from time import perf_counter
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ Steps = Generator[None, None, T]
 """Work that yields where it may pause, a few milliseconds apart at most, and returns its result."""
 
 _TURN = 0.005
-_MANY = 64
+_FEW, _MANY = 2, 64
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -52,34 +52,39 @@ async def in_turns(steps: Steps[T]) -> T:
 
 
 class Turnstile:
-    """Lets so many through in a turn of the loop that it lasts some milliseconds; the others wait for one of the next.
+    """Lets requests over HTTP begin: all at once, or few in a turn of the loop where gRPC has calls too.
 
-    First come, first served. How many go through is halved after a long turn and doubled after a short one, whatever
-    made it so: where turns are short nobody ever waits.
+    gRPC takes one call in a turn, and would starve beside hundreds of requests that each turn does. So after a turn in
+    which it took one, two requests begin in the next; after one in which it took none, twice as many as before. The
+    others wait, first come, first served.
     """
 
-    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._each = self._left = _MANY
         self._line: deque[asyncio.Future[None]] = deque()
         self._counting = False
+        self._called = False
+
+    def called(self) -> None:
+        """Note that gRPC took a call in this turn."""
+        self._called = True
 
     async def turn(self) -> None:
         """Return when it is the caller's turn: at once, where nobody waits and few have come yet."""
-        loop = asyncio.get_running_loop()
         if not self._counting:
             self._counting = True
-            loop.call_soon(self._next_turn, loop, self._clock())
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._next_turn, loop)
         if self._left:
             self._left -= 1
             return
-        place: asyncio.Future[None] = loop.create_future()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(place)
         await place
 
-    def _next_turn(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
-        now = self._clock()
-        self._each = max(1, self._each // 2) if now - began > _TURN else min(_MANY, self._each * 2)
+    def _next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._each = _FEW if self._called else min(_MANY, self._each * 2)
+        self._called = False
         self._left = self._each
         while self._line and self._left:
             place = self._line.popleft()
@@ -88,4 +93,4 @@ class Turnstile:
                 self._left -= 1
         self._counting = self._left < self._each
         if self._counting:
-            loop.call_soon(self._next_turn, loop, now)
+            loop.call_soon(self._next_turn, loop)

@@ -8,6 +8,7 @@ import pytest
 
 from app.settings import load
 from tests.support.dockerfile import DOCKERFILE, Instruction, copied, exposed, instructions
+from tests.support.manifests.chart import chart
 from tests.support.manifests.render import kustomize
 
 ROOT = DOCKERFILE.parent
@@ -46,8 +47,10 @@ def test_both_stages_are_on_the_base_that_is_asked_for() -> None:
 def test_it_runs_as_the_user_and_with_the_ports_of_the_manifests_and_the_configuration() -> None:
     settings = load({}, {}, config=ROOT / "config/production.yaml").settings
     assert exposed() == {settings.server.port, settings.server.grpc_port, settings.metrics.port}
-    pod = kustomize().gateway[0].pod["securityContext"]
-    assert only("USER").value == f"{pod['runAsUser']}:{pod['runAsGroup']}" == "1000:1000"
+    for workload, _ in (kustomize().gateway, chart().gateway):
+        pod = workload.pod["securityContext"]
+        assert only("USER").value == f"{pod['runAsUser']}:{pod['runAsGroup']}" == "1000:1000"
+        assert set(workload.ports.values()) == exposed()
     assert settings.queue.directory is not None
     assert settings.queue.directory.is_relative_to(only("VOLUME").value)
 

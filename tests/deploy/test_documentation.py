@@ -30,6 +30,7 @@ def test_an_overlay_that_is_shown_renders_to_what_holds(overlay: dict[str, Any])
 
 @pytest.mark.parametrize("page", ["kubernetes.md", "guide.md"])
 def test_the_files_that_a_page_names_are_there(page: str) -> None:
-    named = set(re.findall(r"`((?:k8s|tests|istio|components)/[\w./-]+)`", (ROOT / "docs" / page).read_text()))
+    path = r"`((?:k8s|helm|tests|istio|components|scripts)/[\w./-]+)`"
+    named = set(re.findall(path, (ROOT / "docs" / page).read_text()))
     assert named
-    assert [path for path in sorted(named) if not any((at / path).exists() for at in (ROOT, K8S))] == []
+    assert [each for each in sorted(named) if not any((at / each).exists() for at in (ROOT, K8S))] == []

@@ -1,20 +1,28 @@
 """A collector that is away costs nothing but disk."""
 
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from app.core.request import Signal
+from scripts.outage import complaints, told
 from tests.support.backend import Backend
+from tests.support.flood import Result
 from tests.support.load import Load, identities
 from tests.support.memory import own_memory
-from tests.support.outage import outage
+from tests.support.outage import CONCURRENCY, FULL, Arrival, Drain, Report, displaced, outage
 from tests.support.service import SOON, Service
 
 pytestmark = pytest.mark.alone
 
 MIB = 1 << 20
+ROOT = Path(__file__).parents[2]
 
 
 async def test_an_outage_longer_than_memory_loses_nothing_and_keeps_memory_flat(tmp_path: Path) -> None:
@@ -31,7 +39,7 @@ async def test_an_outage_longer_than_memory_loses_nothing_and_keeps_memory_flat(
     async with running:
         await load.until_acknowledged(100_000)
         early = own_memory(service.pid)
-        await load.until_acknowledged(400_000)
+        await load.until_acknowledged(300_000)
         late = own_memory(service.pid)
         await load.stop()
         assert late - early < 24 * MIB, f"{early / MIB:.0f} MiB grew to {late / MIB:.0f}"
@@ -78,16 +86,113 @@ async def test_a_full_queue_is_an_honest_later_and_drains_when_the_collector_is_
 
 async def test_an_outage_in_which_clients_send_several_times_what_the_queue_holds(tmp_path: Path) -> None:
     """scripts/outage does it with 2 GiB and a bound of 512 MiB."""
-    report = await outage(tmp_path, 32 * MIB, 64 * MIB, batch_bytes=256 << 10)
-    assert report.clients.answers.keys() == {"200", "OK", "503", "UNAVAILABLE"}
-    assert report.clients.without_hint == 0
-    assert report.health[0] == 200, "full is not unready"
-    assert report.kept_bytes > 15 * MIB, "all of the 16 MiB that are left for records is used"
+    report = await outage(tmp_path, 32 * MIB, 40 * MIB, batch_bytes=64 << 10, filler=3, delay=0.1)
+    clients, drain = report.clients, report.drain
+    assert clients.sent_bytes > 2.4 * 16 * MIB, "of the 32 MiB, 16 are for records"
+    assert clients.answers.keys() == {"200", "OK", "503", "UNAVAILABLE"}
+    assert clients.without_hint == 0
+    assert {status for _, status, _ in report.health} == {200}, "full is not unready"
+    full = [notes(body) for at, _, body in report.health if at < report.back_at][-1]
+    assert full["queue"] == FULL
+    assert full.keys() == {"queue", *(f"export of {signal.value}" for signal in Signal)}
+    assert drain.kept_bytes > 13 * MIB, "of the 16; a request of 14 kB has 16"
     assert max(size for _, size in report.file) <= 32 * MIB
-    assert max(size for _, size in report.memory) < 160 * MIB
+    assert max(size for _, size in report.memory) < 128 * MIB
 
     assert (report.lost, report.repeated) == (0, 0)
-    assert report.displaced <= 2 * 10, "oldest first, but for those that are under way together"
-    assert report.in_flight[0][1:] == (1, 0), "one goes first"
-    assert all(under_way <= 2**taken for _, under_way, taken in report.in_flight), "and each success lets two go"
-    assert max(under_way for _, under_way, _ in report.in_flight) == 10, "until it goes at full speed"
+    assert max(report.displaced.values()) <= 2 * CONCURRENCY, "oldest first, but for those that are under way together"
+    assert drain.ramps, "one goes first, and each that is taken lets two go"
+    assert drain.most_at_once == dict.fromkeys(Signal, CONCURRENCY), "until it goes at full speed"
+    assert not report.usual.ramps, "there is no need for it where the destination was there all the while"
+    assert drain.full_speed > 0.6 * report.usual.full_speed, "the answers take nearly all of the time"
+
+
+def test_the_script_does_it_with_as_much_as_it_is_told() -> None:
+    command = [sys.executable, "-m", "scripts.outage", "--bound", "32", "--sent", "24"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    assert re.search(r"\n24 MiB sent; [1-9]\d* refusals, 0 without a hint\n", ended.stdout)
+    assert re.search(r"\n[1-9]\d* requests acknowledged, 0 lost, 0 delivered twice\n", ended.stdout)
+    assert "\ndrained too soon to tell how fast\n" in ended.stdout
+
+
+def test_who_was_there_before_another_for_certain_is_out_of_its_turn_behind_it() -> None:
+    log = [(0.0, 1.0, "OK", 1), (0.5, 1.0, "OK", 2), (2.0, 0.1, "OK", 3), (3.0, 0.1, "200", 4)]
+    assert displaced(log, [[1, 2], [3], [4]]) == 0
+    assert displaced(log, [[2], [1], [3], [4]]) == 0, "they were under way together"
+    assert displaced(log, [[3], [1], [2, 4]]) == 2, "the second was there when the third was sent"
+    assert displaced(log, [[4], [2], [3], [1]]) == 3
+    assert displaced(log, [[2, 3, 4]]) == 0, "what never arrived is lost, and not out of its turn"
+
+
+def test_ten_at_once_are_no_ramp_and_two_for_each_answer_are() -> None:
+    def drain(*seen: tuple[int, int]) -> Drain:
+        return Drain([Arrival(0.1, Signal.LOGS, in_flight, taken) for in_flight, taken in seen])
+
+    assert drain((1, 0), (1, 1), (2, 1), (4, 3), (10, 4)).ramps
+    assert not drain((1, 0), (2, 0)).ramps
+    assert not drain(*((number, 0) for number in range(1, 11))).ramps
+
+
+def well() -> Report:
+    """An outage of ten seconds in which all is as it has to be, full after two."""
+    full = json.dumps({"notes": {"queue": FULL} | {f"export of {signal.value}": "away" for signal in Signal}})
+    ramp = [(1, 0), (2, 1), (4, 3), (10, 9)]
+    return Report(
+        usual=Drain(full_speed=100.0),
+        drain=Drain(
+            [Arrival(0.1, signal, number, taken) for signal in Signal for number, taken in ramp], full_speed=90.0
+        ),
+        clients=Result(
+            seconds=10.0,
+            ended_at=110.0,
+            sent_bytes=40 * MIB,
+            answers={"200": 1, "503": 1},
+            log=[(100.0, 1.0, "200", 1), (101.0, 1.0, "503", 2)],
+        ),
+        health=[(at / 2, 200, full if at > 8 else "{}") for at in range(24)],
+        back_at=10.0,
+        empty_at=12.0,
+        memory=[(at / 10, 80 * MIB) for at in range(120)],
+        file=[(1.0, 32 * MIB)],
+        displaced=dict.fromkeys(Signal, 9),
+    )
+
+
+def spoilt(how: Callable[[Report], object]) -> list[str]:
+    report = well()
+    how(report)
+    return list(complaints(report, 32 * MIB, 40 * MIB))
+
+
+def test_an_outage_in_which_all_is_as_it_has_to_be_is_no_complaint() -> None:
+    assert spoilt(lambda _: None) == []
+    assert "drained at 90% of the usual speed" in " ".join(told(well()))
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        (lambda report: setattr(report, "lost", 1), "1 requests lost"),
+        (lambda report: setattr(report.clients, "sent_bytes", 39 * MIB), "and not 41943040"),
+        (lambda report: report.clients.answers.update({"broken": 1}), "clients met broken"),
+        (lambda report: setattr(report.clients, "without_hint", 1), "1 refusals did not say when to come back"),
+        (lambda report: report.file.append((1.0, 33 * MIB)), "larger than its bound"),
+        (lambda report: report.health.append((11.0, 503, "{}")), "/health/ready answered 503"),
+        (lambda report: report.health.append((9.0, 200, '{"notes": {}}')), "did not say all the while: full"),
+        (lambda report: report.memory.extend([(11.0, 93 * MIB)] * 20), "80 MiB when the queue was full, and 93 MiB"),
+        (lambda report: report.displaced.update({Signal.LOGS: 21}), "a batch of logs was 21 places out of its turn"),
+        (lambda report: report.drain.arrivals.append(Arrival(0.0, Signal.LOGS, 3, 1)), "more came at once"),
+        (lambda report: setattr(report.drain, "full_speed", 79.0), "it drained at 79% of the usual speed"),
+    ],
+)
+def test_a_single_thing_that_is_not_as_it_has_to_be_fails_the_script(
+    how: Callable[[Report], object], complaint: str
+) -> None:
+    (found,) = spoilt(how)
+    assert complaint in found
+
+
+def notes(body: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(body)["notes"]
+    return found

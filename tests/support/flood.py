@@ -8,6 +8,7 @@ while every client waits for an answer is not sent, and counted.
 
 import asyncio
 import json
+import math
 import os
 import re
 import struct
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import cast
 
 import uvloop
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from app.core.request import Signal
-from tests.support.load import spans_request
+from tests.support.load import FILLER, spans_request
 from tests.support.raw_http2 import (
     ACK,
     DATA,
@@ -37,20 +40,37 @@ from tests.support.raw_http2 import (
     message,
 )
 
-__all__ = ["SPANS", "Plan", "Result", "flood", "numbers_in", "request_bytes"]
+__all__ = ["SPANS", "Plan", "Result", "flood", "numbers_in", "request_bytes", "signal_of"]
 
 SPANS = 20
-"""In each request."""
+"""In each request; data points in one for metrics, records in one for logs."""
 HTTP, GRPC = range(2)
 _FRAME_BYTES = 16_384
 _TICK_SECONDS = 0.005
 _GIVE_UP_SECONDS = 10.0  # as SDKs do
-_ID = re.compile(rb"\x0a\x10\0{7}\x01(.{8})\x12\x08\1", re.DOTALL)
+_ID = {
+    Signal.TRACES: re.compile(rb"\x0a\x10\0{7}\x01(.{8})\x12\x08\1", re.DOTALL),
+    Signal.METRICS: re.compile(rb"\x22\x08(.{8})\x2a\x10\0{7}\x01\1", re.DOTALL),  # in an exemplar of each data point
+    Signal.LOGS: re.compile(rb"\x4a\x10\0{7}\x01(.{8})\x52\x08\1", re.DOTALL),
+}
+"""The trace id and the span id that items have, in the order of their fields."""
+_RETRY_AFTER = re.compile(rb"\r\nretry-after: [1-9]\d*\r\n", re.IGNORECASE)
 _HTTP_STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _GRPC_STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
 _GRPC_CODES = {0: "OK", 8: "RESOURCE_EXHAUSTED", 14: "UNAVAILABLE"}
 _GOOD = {"200", "OK"}
+
+
+_SIGNALS = tuple(Signal)
+_FIELDS = {
+    b":method": b"POST",
+    b":scheme": b"http",
+    b":path": b"",
+    b":authority": b"flood",
+    b"content-type": b"application/grpc",
+    b"te": b"trailers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +94,18 @@ class Plan:
     """How many times as large as usual spans are."""
     requests: int | None = None
     """How many are sent at most; they end before `seconds` have passed when they are."""
+    every_signal: bool = False
+    """Whether requests are for traces, metrics and logs by turns; otherwise all are for traces."""
+    refusals: int | None = None
+    """How many are met at most; they end before `seconds` have passed when they are."""
     cpus: tuple[int, ...] = ()
     """The processors that the clients keep to; none: all."""
+    warm_up: float = 0.0
+    """How many of the seconds do not count for the goodput."""
+    refused_first: bool = False
+    """Nor what comes before the first refusal."""
+    log: bool = False
+    """Whether each request is written down by itself."""
 
 
 @dataclass(slots=True)
@@ -83,8 +113,12 @@ class Result:
     """What clients met."""
 
     seconds: float = 0.0
+    ended_at: float = 0.0
+    """When they sent no more, by the machine's monotonic clock."""
     sent: int = 0
     """Requests."""
+    sent_bytes: int = 0
+    """In their bodies."""
     unsent: int = 0
     """Requests that were due and found no client free."""
     answers: dict[str, int] = field(default_factory=dict)
@@ -94,14 +128,19 @@ class Result:
     acknowledged: list[int] = field(default_factory=list)
     """Numbers of requests, each the number of its first span divided by `SPANS`."""
     in_time: int = 0
-    """How many were acknowledged before the end; what was under way then is waited for."""
+    """How many were acknowledged after the first seconds and before the end; what was under way then is waited for."""
+    counted: float = 0.0
+    """In how many seconds those were acknowledged."""
     latencies: list[float] = field(default_factory=list)
     """The 50th, 99th and 100th percentile of what was acknowledged, in seconds."""
+    log: list[tuple[float, float, str, int]] = field(default_factory=list)
+    """Of each request, if that was asked for: when it was sent, by the machine's monotonic clock; how many seconds its
+    answer took; which that was; and its number."""
 
     @property
     def goodput(self) -> float:
         """Requests a second that were acknowledged."""
-        return self.in_time / self.seconds
+        return self.in_time / self.counted
 
 
 async def flood(directory: Path, plan: Plan) -> Result:
@@ -119,29 +158,70 @@ async def flood(directory: Path, plan: Plan) -> Result:
     return Result(**json.loads(output.read_text()))
 
 
-def request_bytes(filler: int = 1) -> int:
+def _nothing() -> None:
+    """No client is free again."""
+
+
+def request_bytes(signal: Signal, filler: int = 1) -> int:
     """How large each request is."""
-    return len(_Requests(filler).body(1))
+    return len(_Requests(signal, filler).body(1))
 
 
-def numbers_in(body: bytes) -> list[int]:
-    """The numbers of the requests whose spans are in a body, once for each that is there whole."""
-    spans = Counter(struct.unpack(">Q", number)[0] // SPANS for number in _ID.findall(body))
-    return [number for number, times in spans.items() for _ in range(times // SPANS)]
+def signal_of(number: int, *, every_signal: bool) -> Signal:
+    """What the request of a number is for."""
+    return _SIGNALS[number % len(_SIGNALS)] if every_signal else Signal.TRACES
+
+
+def numbers_in(body: bytes, signal: Signal = Signal.TRACES) -> list[int]:
+    """The numbers of the requests whose items are in a body, once for each that is there whole."""
+    items = Counter(struct.unpack(">Q", number)[0] // SPANS for number in _ID[signal].findall(body))
+    return [number for number, times in items.items() for _ in range(times // SPANS)]
+
+
+def _metrics_request(first: int, points: int, filler: int) -> bytes:
+    """As `spans_request`: the number is the span's id in an exemplar of each data point."""
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="numbered")
+    for number in range(first, first + points):
+        point = metric.gauge.data_points.add(as_double=1.5, attributes=[FILLER] * filler)
+        point.exemplars.add(trace_id=struct.pack(">QQ", 1, number), span_id=struct.pack(">Q", number))
+    return request.SerializeToString()
+
+
+def _logs_request(first: int, records: int, filler: int) -> bytes:
+    """As `spans_request`: the number is the span's id of each record."""
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    for number in range(first, first + records):
+        record = scope.log_records.add(attributes=[FILLER] * filler)
+        record.trace_id, record.span_id = struct.pack(">QQ", 1, number), struct.pack(">Q", number)
+    return request.SerializeToString()
+
+
+_MAKE: dict[Signal, Callable[[int, int, int], bytes]] = {
+    Signal.TRACES: spans_request,
+    Signal.METRICS: _metrics_request,
+    Signal.LOGS: _logs_request,
+}
 
 
 class _Requests:
-    """Bodies that differ by the numbers of their spans."""
+    """Bodies that differ by the numbers of their items."""
 
-    def __init__(self, filler: int) -> None:
+    def __init__(self, signal: Signal, filler: int) -> None:
         first = 0x7172737475760000
-        template = spans_request(first, SPANS, filler)
+        template = _MAKE[signal](first, SPANS, filler)
         self._pieces: list[bytes] = []
         for number in range(first, first + SPANS):
-            before, template = template.split(struct.pack(">QQ", 1, number), 1)
-            between, template = template.split(struct.pack(">Q", number), 1)
-            self._pieces += [before + bytes(7) + b"\x01", between]
+            name = struct.pack(">Q", number)
+            before, between, template = template.split(name, 2)
+            self._pieces += [before, between]
         self._last = template
+        self.start = (
+            b"POST %b HTTP/1.1\r\nhost: flood\r\ncontent-type: application/x-protobuf\r\n" % signal.path.encode()
+        )
+        fields = {**_FIELDS, b":path": signal.method.encode()}
+        self.fields = b"".join(b"\0%c%b%c%b" % (len(name), name, len(value), value) for name, value in fields.items())
 
     def body(self, number: int) -> bytes:
         parts = []
@@ -161,28 +241,36 @@ class _Clients:
         self.free: tuple[deque[Callable[[], None]], ...] = (deque(), deque())
         """Of each transport what sends one more request, once for each that could be under way."""
         self.ending = False
-        self.requests = _Requests(plan.filler)
+        self._requests = {signal: _Requests(signal, plan.filler) for signal in Signal}
         self._number = plan.first // SPANS
+        self._refused = 0
         self._took: list[float] = []
         self._waiting: dict[int, float] = {}
         self._connecting: list[asyncio.Task[tuple[asyncio.BaseTransport, asyncio.Protocol]]] = []
 
-    def next(self) -> int:
-        """The number of the next request, which is being sent."""
+    def next(self) -> tuple[int, "_Requests", bytes]:
+        """The number of the next request, which is being sent; how such are sent; and its body."""
         self._number += 1
+        requests = self._requests[signal_of(self._number, every_signal=self.plan.every_signal)]
+        body = requests.body(self._number)
         self.result.sent += 1
+        self.result.sent_bytes += len(body)
         self._waiting[self._number] = time.monotonic()
-        return self._number
+        return self._number, requests, body
 
     def answered(self, transport: int, number: int, answer: str, again: Callable[[], None], *, hint: bool) -> None:
         """A request was answered; `again` sends another in its place."""
-        took = time.monotonic() - self._waiting.pop(number)
+        sent_at = self._waiting.pop(number)
+        took = time.monotonic() - sent_at
         self.answers[answer] += 1
+        if self.plan.log:
+            self.result.log.append((sent_at, took, answer, number))
         if answer in _GOOD:
             self.result.acknowledged.append(number)
             self._took.append(took)
-        elif not hint:
-            self.result.without_hint += 1
+        else:
+            self._refused += 1
+            self.result.without_hint += not hint
         if answer not in _GOOD and self.plan.back_off:
             asyncio.get_running_loop().call_later(1.0, self.ready, transport, again)
         else:
@@ -190,12 +278,15 @@ class _Clients:
 
     def ready(self, transport: int, send: Callable[[], None]) -> None:
         """A client is free."""
-        if self.ending or self.result.sent == self.plan.requests:
+        if self.ending or self._over():
             return
         if self.plan.rates is None:
             send()
         else:
             self.free[transport].append(send)
+
+    def _over(self) -> bool:
+        return self.result.sent == self.plan.requests or self._refused >= (self.plan.refusals or math.inf)
 
     def connect(self, protocol: Callable[[], asyncio.Protocol], port: int) -> None:
         """Open one more connection. One that is refused ends all, with an error."""
@@ -210,7 +301,8 @@ class _Clients:
             self.connect(lambda: _Grpc(self), plan.grpc_port)
         await asyncio.gather(*self._connecting)
         due = [0, 0]
-        while (now := time.monotonic()) - began < plan.seconds and self.result.sent != plan.requests:
+        early, counting = 0, began
+        while (now := time.monotonic()) - began < plan.seconds and not self._over():
             for transport, rate in enumerate(plan.rates or ()):
                 free = self.free[transport]
                 missing = int((now - began) * rate) - due[transport]
@@ -219,15 +311,19 @@ class _Clients:
                     free.popleft()()
                     missing -= 1
                 self.result.unsent += missing
+            if now - began < plan.warm_up or (plan.refused_first and not self._refused):
+                early, counting = len(self.result.acknowledged), now
             await asyncio.sleep(_TICK_SECONDS)
         self.ending = True
         await asyncio.gather(*self._connecting)
-        self.result.seconds = time.monotonic() - began
-        self.result.in_time = len(self.result.acknowledged)
+        self.result.ended_at = time.monotonic()
+        self.result.seconds = self.result.ended_at - began
+        self.result.in_time = len(self.result.acknowledged) - early
+        self.result.counted = self.result.ended_at - counting
         while self._waiting and time.monotonic() - now < _GIVE_UP_SECONDS:  # noqa: ASYNC110 - until or for so long
             await asyncio.sleep(_TICK_SECONDS)
-        if self._waiting:
-            self.answers["given up"] += len(self._waiting)
+        for number in list(self._waiting):
+            self.answered(HTTP, number, "given up", _nothing, hint=True)
         self.result.answers = dict(self.answers)
         took = sorted(self._took) or [0.0]
         self.result.latencies = [took[int(share * (len(took) - 1))] for share in (0.5, 0.99, 1)]
@@ -247,10 +343,8 @@ class _Http(asyncio.Protocol):
         self._clients.ready(HTTP, self._send)
 
     def _send(self) -> None:
-        self._number = self._clients.next()
-        body = self._clients.requests.body(self._number)
-        head = b"POST %b HTTP/1.1\r\nhost: flood\r\ncontent-type: application/x-protobuf\r\ncontent-length: %d\r\n\r\n"
-        self._transport.write(head % (Signal.TRACES.path.encode(), len(body)) + body)
+        self._number, requests, body = self._clients.next()
+        self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (requests.start, len(body), body))
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
@@ -271,7 +365,7 @@ class _Http(asyncio.Protocol):
             answered = self._reconnect
         else:
             answered = self._send
-        self._clients.answered(HTTP, number, status[1].decode(), answered, hint=b"\r\nretry-after: " in head.lower())
+        self._clients.answered(HTTP, number, status[1].decode(), answered, hint=_RETRY_AFTER.search(head) is not None)
 
     def _reconnect(self) -> None:
         self._clients.connect(lambda: _Http(self._clients), self._clients.plan.http_port)
@@ -284,25 +378,13 @@ class _Http(asyncio.Protocol):
 class _Grpc(asyncio.Protocol):
     """One connection, and some requests at once."""
 
-    _HEAD = b"".join(
-        b"\0%c%b%c%b" % (len(name), name, len(value), value)
-        for name, value in (
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", Signal.TRACES.method.encode()),
-            (b":authority", b"flood"),
-            (b"content-type", b"application/grpc"),
-            (b"te", b"trailers"),
-        )
-    )
-
     def __init__(self, clients: _Clients) -> None:
         self._clients = clients
         self._unread = b""
         self._stream = 1
         self._waiting: dict[int, int] = {}
         self._credit = 65_535
-        self._unsent: deque[tuple[int, bytes]] = deque()
+        self._unsent: deque[tuple[int, bytes, bytes]] = deque()
         self._leaving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -319,18 +401,18 @@ class _Grpc(asyncio.Protocol):
     def _send(self) -> None:
         if self._leaving:
             return  # the connection that takes its place has as many streams
-        number = self._clients.next()
+        number, requests, body = self._clients.next()
         stream, self._stream = self._stream, self._stream + 2
         self._waiting[stream] = number
-        self._unsent.append((stream, message(self._clients.requests.body(number))))
+        self._unsent.append((stream, requests.fields, message(body)))
         self._write()
 
     def _write(self) -> None:
         """Send what the connection's window has room for; no message is larger than a stream's window."""
-        while self._unsent and len(self._unsent[0][1]) <= self._credit:
-            stream, data = self._unsent.popleft()
+        while self._unsent and len(self._unsent[0][2]) <= self._credit:
+            stream, fields, data = self._unsent.popleft()
             self._credit -= len(data)
-            frames = [Frame(HEADERS, 4, stream, self._HEAD)]
+            frames = [Frame(HEADERS, 4, stream, fields)]
             for at in range(0, len(data), _FRAME_BYTES):
                 ends = END_STREAM if at + _FRAME_BYTES >= len(data) else 0
                 frames.append(Frame(DATA, ends, stream, data[at : at + _FRAME_BYTES]))
@@ -360,7 +442,7 @@ class _Grpc(asyncio.Protocol):
             status = _GRPC_STATUS.search(payload)
             assert status is not None, payload
             code = int(status[1])
-            hint = b"google.rpc.retryinfo-bin" in payload
+            hint = b"google.rpc.retryinfo-bin" in payload and b"grpc-status-details-bin" in payload
             name = _GRPC_CODES.get(code, f"gRPC {code}")
             self._clients.answered(GRPC, self._waiting.pop(stream), name, self._send, hint=hint)
         elif kind == RST_STREAM and stream in self._waiting:

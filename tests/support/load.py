@@ -17,9 +17,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from app.core.request import Signal
 from tests.support.patience import PATIENCE
 
-__all__ = ["Load", "identities", "spans_request"]
+__all__ = ["FILLER", "Load", "identities", "spans_request"]
 
-_FILLER = KeyValue(key="filler", value=AnyValue(string_value="x" * 200))
+FILLER = KeyValue(key="filler", value=AnyValue(string_value="x" * 200))
+"""An attribute that makes items larger."""
 
 
 def spans_request(first: int, spans: int, filler: int = 1) -> bytes:
@@ -35,7 +36,7 @@ def spans_request(first: int, spans: int, filler: int = 1) -> bytes:
             name="numbered",
             start_time_unix_nano=1_760_000_000_000_000_000 + number,
             end_time_unix_nano=1_760_000_000_000_001_000 + number,
-            attributes=[_FILLER] * filler,
+            attributes=[FILLER] * filler,
         )
     return request.SerializeToString()
 

@@ -34,6 +34,7 @@ http {{
     upstream grpc {{ {grpc} keepalive 16; }}
     server {{
         listen 127.0.0.1:{port};
+        keepalive_timeout 0;  # or connections of clients are cut when this is read again, with what comes on them
         location / {{
             proxy_pass http://http;
             proxy_http_version 1.1;

@@ -2,110 +2,262 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 from app.core.request import Signal
-from tests.support.flood import SPANS, Plan, Result, flood, request_bytes
+from tests.support.flood import Plan, Result, flood, request_bytes, signal_of
 from tests.support.memory import own_memory
+from tests.support.scrape import Scrape
 from tests.support.service import SOON, Service
 from tests.support.tally import Tally
 
-__all__ = ["Report", "outage"]
+__all__ = ["CONCURRENCY", "FULL", "Arrival", "Drain", "Report", "displaced", "outage"]
 
-_FILLER = 10  # requests of 45 kB
-_ANSWER_SECONDS = 0.05
+CONCURRENCY = 10
+"""Batches of a signal that are under way at once, at most: the default."""
+FULL = "full: clients are told to come back"
+"""The note in /health/ready."""
+_FIRST_FLOOD, _SECOND_FLOOD, _THIRD_FLOOD = 1 << 32, 1 << 33, 1 << 34  # the numbers of their spans
 _SAMPLE_SECONDS = 0.1
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A batch that came to the destination."""
+
+    at: float
+    """Seconds since the drain began."""
+    signal: Signal
+    in_flight: int
+    """How many batches of the signal it had then, this one included."""
+    taken: int
+    """How many of the signal it had answered."""
+
+
+@dataclass(slots=True)
+class Drain:
+    """How a full queue was emptied."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    kept_bytes: int = 0
+    """Bodies that were in the queue."""
+    seconds: float = 0.0
+    """From the first batch that came to the last that was answered."""
+    full_speed: float = 0.0
+    """Bytes a second from when each signal had so many answers that as many as ever may be under way, to the last."""
+
+    @property
+    def speed(self) -> float:
+        """Bytes a second."""
+        return self.kept_bytes / self.seconds
+
+    @property
+    def most_at_once(self) -> dict[Signal, int]:
+        """How many batches of each signal were under way, at most."""
+        return {
+            signal: max(arrival.in_flight for arrival in self.arrivals if arrival.signal is signal)
+            for signal in {arrival.signal for arrival in self.arrivals}
+        }
+
+    @property
+    def ramps(self) -> bool:
+        """Whether for each signal one batch went first, and each that was answered let one more go beside it or two."""
+        return all(arrival.in_flight <= 2**arrival.taken for arrival in self.arrivals)
+
+    def at_once(self, begin: float, end: float) -> int:
+        """How many batches of one signal were under way at most, from `begin` to `end`."""
+        return max((arrival.in_flight for arrival in self.arrivals if begin <= arrival.at < end), default=0)
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. Times are seconds since the clients began."""
+    """What came of it. Times are seconds since the clients of the outage began."""
 
-    sent_bytes: int = 0
+    usual: Drain = field(default_factory=Drain)
+    """A queue that was full although the destination was there all the while, and only slow to answer."""
     clients: Result = field(default_factory=Result)
-    health: tuple[int, str] = (0, "")
-    """What /health/ready said when it noted that the queue was full: status and body."""
+    """Those of the outage."""
+    health: list[tuple[float, int, str]] = field(default_factory=list)
+    """What /health/ready said all the while: when, status and body."""
     back_at: float = 0.0
     """When the destination came back."""
     empty_at: float = 0.0
     """When the queue was empty."""
-    kept_bytes: int = 0
-    """What the queue held when the destination came back."""
+    drain: Drain = field(default_factory=Drain)
     memory: list[tuple[float, int]] = field(default_factory=list)
     """RssAnon + RssShmem."""
     file: list[tuple[float, int]] = field(default_factory=list)
     """How large the queue's file was."""
-    in_flight: list[tuple[float, int, int]] = field(default_factory=list)
-    """Each time a request came to the destination: how many it had before it, and how many it had taken."""
-    order: list[float] = field(default_factory=list)
-    """Of each batch that was taken, in turn: when its requests were acknowledged, as a place among all (the median)."""
+    displaced: dict[Signal, int] = field(default_factory=dict)
+    """See `displaced`."""
     lost: int = 0
     repeated: int = 0
 
     @property
-    def displaced(self) -> int:
-        """By how many places a batch was taken before or after its turn, at most."""
-        turns = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return max(abs(place - turn) for place, turn in enumerate(turns))
+    def first_refusal(self) -> float:
+        """When a client was told for the first time that there was no room."""
+        return min(at for at, answer in self.answers if answer in {"503", "UNAVAILABLE"})
 
-    def at_once(self, begin: float, end: float) -> int:
-        """How many requests the destination had before it at most, from `begin` to `end` seconds after it came back."""
-        return max((n for at, n, _ in self.in_flight if begin <= at - self.back_at < end), default=0)
+    @property
+    def answers(self) -> list[tuple[float, str]]:
+        """When each request was answered, and how."""
+        began = self.clients.ended_at - self.clients.seconds
+        return [(sent_at + took - began, answer) for sent_at, took, answer, _ in self.clients.log]
+
+    def memory_between(self, begin: float, end: float) -> list[int]:
+        return [size for at, size in self.memory if begin <= at < end]
+
+
+def displaced(log: Sequence[tuple[float, float, str, int]], batches: Sequence[Sequence[int]]) -> int:
+    """By how many places a batch came before another that was in the queue earlier for certain, at most.
+
+    A request was there before another for certain if it was acknowledged before the other was sent.
+
+    Args:
+        log: of requests of one signal, see `Result`.
+        batches: the numbers of requests in each, in the order in which they came.
+    """
+    place = {number: turn for turn, batch in enumerate(batches) for number in batch}
+    known = [(at, at + took, place[number]) for at, took, _, number in log if number in place]
+    by_answer = sorted((answered, turn) for _, answered, turn in known)
+    answered = [at for at, _ in by_answer]
+    last = list(accumulate((turn for _, turn in by_answer), max))
+    found = 0
+    for sent_at, _, turn in known:
+        if before := bisect_left(answered, sent_at):
+            found = max(found, last[before - 1] - turn)
+    return found
 
 
 async def outage(
-    directory: Path, bound: int, sent: int, *, batch_bytes: int, tell: Callable[[str], object] = lambda _: None
+    directory: Path,
+    bound: int,
+    sent: int,
+    *,
+    batch_bytes: int,
+    filler: int = 10,
+    delay: float = 0.05,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Report:
-    """Send `sent` bytes into a queue whose file may have `bound`, then let the destination come back.
+    """Send `sent` bytes and more into a queue whose file may have `bound`, then let the destination come back.
 
-    Each answer of the destination takes 50 ms.
+    Before, the queue is filled once while the destination is there and answers nothing, and drained, to compare with.
+    Requests have about 4.5 kB times `filler`; each answer of the destination takes `delay` seconds.
     """
-    report, size = Report(), request_bytes(_FILLER)
+    report = Report()
     async with Tally() as tally:
         port, endpoint = tally.port, tally.endpoint
-    settings = {
-        "exporter": {"endpoint": endpoint, "retry": SOON, "max_batch_bytes": batch_bytes},
+    settings: Mapping[str, Mapping[str, Any]] = {
+        "exporter": {"endpoint": endpoint, "retry": SOON, "max_batch_bytes": batch_bytes, "timeout": "10m"},
         "queue": {"max_bytes": bound, "wait": "50ms"},
     }
     service = Service(directory, settings)
     async with service:
-        began = time.monotonic()
-        watching = asyncio.create_task(_watch(service.pid, directory / "queue" / "data.mdb", began, report))
-        plan = Plan(service.port, service.grpc_port, 48, 8, 8, None, 600, 0, back_off=False, filler=_FILLER)
-        report.clients = await flood(directory, replace(plan, requests=sent // size + 1))
-        report.sent_bytes = report.clients.sent * size
+        plan = Plan(service.port, service.grpc_port, 48, 8, 8, None, 600, 0, filler=filler, every_signal=True)
 
-        async def noted() -> bool:
-            report.health = await service.ask("/health/ready")
-            return "clients are told to come back" in report.health[1]
+        async def fill(tally: Tally) -> None:
+            # So many answers that the destination is known to be well.
+            await flood(directory, replace(plan, first=_FIRST_FLOOD, seconds=1))
+            await _empty(service)
+            tally.open.clear()
+            await flood(directory, replace(plan, first=_SECOND_FLOOD, refusals=1))
 
-        await service.until(noted, "the note about the full queue")
-        held = await service.law()
-        report.kept_bytes = held.books(Signal.TRACES).queued // SPANS * size
-        tell(f"sent {report.sent_bytes} bytes, {report.kept_bytes} of them kept; answers {report.clients.answers}")
-
-        tally = Tally(port, delay=_ANSWER_SECONDS)
-        tally.seen = lambda number: report.in_flight.append((time.monotonic() - began, number, len(tally.batches)))
+        tally = Tally(port)
         async with tally:
-            report.back_at = time.monotonic() - began
-            await service.settled(lambda s: s.books(Signal.TRACES).queued == 0, "all is delivered")
+            await fill(tally)
+            tally.delay = delay
+            report.usual = await _drain(service, tally, tally.open.set)
+        tell(f"drained while the destination was there: {_speeds(report.usual)}")
+
+        began = time.monotonic()
+        watching = asyncio.create_task(_watch(service, directory / "queue" / "data.mdb", began, report))
+        sending = replace(plan, first=_THIRD_FLOOD, back_off=False, log=True)
+        report.clients = await flood(directory, replace(sending, requests=sent // _body_bytes(filler) + 1))
+        tell(f"sent {report.clients.sent_bytes} bytes; answers {report.clients.answers}")
+
+        tally = Tally(port, delay=delay)
+        report.back_at = time.monotonic() - began
+        async with tally:
+            report.drain = await _drain(service, tally, lambda: None)
             report.empty_at = time.monotonic() - began
         watching.cancel()
-        acknowledged = {number: place for place, number in enumerate(report.clients.acknowledged)}
-        report.order = [
-            median(acknowledged[number] for number in batch if number in acknowledged) for batch in tally.batches
-        ]
+        tell(f"drained after the outage: {_speeds(report.drain)}")
+        for signal, batches in tally.batches.items():
+            own = [
+                request
+                for request in report.clients.log
+                if request[2] in {"200", "OK"} and signal_of(request[3], every_signal=True) is signal
+            ]
+            report.displaced[signal] = displaced(own, batches)
         report.lost = len(set(report.clients.acknowledged) - tally.arrived.keys())
         report.repeated = sum(times > 1 for times in tally.arrived.values())
     return report
 
 
-async def _watch(pid: int, file: Path, began: float, report: Report) -> None:
+async def _empty(service: Service) -> None:
+    def nothing_waits(scrape: Scrape) -> bool:
+        return all(scrape.books(signal).queued == 0 for signal in Signal)
+
+    await service.settled(nothing_waits, "all is delivered")
+
+
+async def _drain(service: Service, tally: Tally, begin: Callable[[], object]) -> Drain:
+    """Let it `begin`, and wait until the queue is empty.
+
+    What a destination has that answers nothing yet counts as if it came then.
+    """
+    drain = Drain()
+    before, began = tally.bytes, time.monotonic()
+    waiting = {signal: tally.in_flight[signal] for signal in Signal}
+    drain.arrivals = [Arrival(0.0, signal, number, 0) for signal in Signal for number in range(1, waiting[signal] + 1)]
+    answered: list[tuple[float, int]] = [(0.0, 0)]
+    answers = Counter(tally.taken)
+
+    def moved(signal: Signal, *, came: bool) -> None:
+        at = time.monotonic() - began
+        if came:
+            drain.arrivals.append(Arrival(at, signal, tally.in_flight[signal], tally.taken[signal] - answers[signal]))
+        else:
+            answered.append((at, tally.bytes - before))
+
+    tally.moved = moved
+    begin()
+    await _empty(service)
+    drain.kept_bytes = tally.bytes - before
+    first, (last, _) = drain.arrivals[0].at, answered[-1]
+    drain.seconds = last - first
+    full = max(
+        next((a.at for a in drain.arrivals if a.signal is signal and 2**a.taken >= CONCURRENCY), last)
+        for signal in Signal
+    )
+    so_far = max(size for at, size in answered if at <= full)
+    drain.full_speed = (drain.kept_bytes - so_far) / (last - full) if last > full else 0.0
+    return drain
+
+
+async def _watch(service: Service, file: Path, began: float, report: Report) -> None:
     while True:
         at = time.monotonic() - began
-        report.memory.append((at, own_memory(pid)))
+        report.memory.append((at, own_memory(service.pid)))
         report.file.append((at, file.stat().st_size))  # noqa: ASYNC240 - of a file that is in memory
+        report.health.append((at, *await service.ask("/health/ready")))
         await asyncio.sleep(_SAMPLE_SECONDS)
+
+
+def _body_bytes(filler: int) -> int:
+    """How large the smallest request is."""
+    return min(request_bytes(signal, filler) for signal in Signal)
+
+
+def _speeds(drain: Drain) -> str:
+    return (
+        f"{drain.kept_bytes / _MIB:.0f} MiB in {drain.seconds:.1f} s, {drain.speed / _MIB:.0f} MiB/s; "
+        f"{drain.full_speed / _MIB:.0f} MiB/s when {CONCURRENCY} batches of each signal may be under way"
+    )

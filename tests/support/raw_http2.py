@@ -117,17 +117,18 @@ class RawHttp2Client:
 
     async def data(self, stream: int, data: bytes, *, end: bool) -> None:
         """Send `data` on a stream, as the windows let it; `end` says whether that is all."""
-        while data:
+        left = memoryview(data)
+        while left:
             credit = min(self._credit[0], self._credit.setdefault(stream, self._initial), _LARGEST)
             if credit <= 0:
                 self._widened.clear()
                 async with asyncio.timeout(PATIENCE):
                     await self._widened.wait()
                 continue
-            piece, data = data[:credit], data[credit:]
+            piece, left = bytes(left[:credit]), left[credit:]
             self._credit[0] -= len(piece)
             self._credit[stream] -= len(piece)
-            self.send(Frame(DATA, END_STREAM if end and not data else 0, stream, piece))
+            self.send(Frame(DATA, END_STREAM if end and not left else 0, stream, piece))
             await self._writer.drain()
 
     async def until(self, kind: int, count: int = 1) -> list[Frame]:

@@ -36,8 +36,6 @@ _FIND: Final[Mapping[str, Callable[[], object]]] = {"nginx": find_nginx, "Node.j
 
 _TAKEN: Final = {"200", "OK"}
 _LATER: Final = {"503", "UNAVAILABLE", "CANCELLED"}
-_CUT: Final = {"ServerDisconnectedError", "ClientOSError"}
-"""What nginx does to connections that it keeps open for clients when it reads its endpoints again."""
 _NEVER_TRIED_AGAIN: Final = ("Error: 1 CANCELLED", "Error: 14 UNAVAILABLE")
 """What the SDK for Node.js gives up over gRPC: it tries nothing again, not even what it may."""
 
@@ -57,7 +55,7 @@ class _Fleet:
         self._balancer = balancer
         self._settings: dict[str, dict[str, Any]] = {
             "exporter": {"endpoint": endpoint, "retry": SOON},
-            "shutdown": {"delay": "3s", "grace": f"{grace}s", "handoff": balancer.http_url if handoff else None},
+            "shutdown": {"delay": "2s", "grace": f"{grace}s", "handoff": balancer.http_url if handoff else None},
         }
         self.all: list[Service] = []
         self.running: list[Service] = []
@@ -165,7 +163,7 @@ class Row:
     client: str
     exports: int = 0
     again: int = 0
-    """Those that it may send again, and it is a client that does not: it met a "later", or nginx cut its connection."""
+    """Those that met a "later", of a client that sends nothing again though it may."""
     failed: list[str] = field(default_factory=list)
     """For each other that failed for good, what it said."""
     without_hint: int = 0
@@ -225,7 +223,6 @@ class _Clients:
             for name, endpoint, protocol in ("HTTP", http, "http/protobuf"), ("gRPC", f"http://{grpc}", "grpc"):
                 make[f"{sdk}, {name}"] = partial(_start_sdk, sdk, directory, endpoint, protocol)
         self._senders = {name: sender(turn * _APART) for turn, (name, sender) in enumerate(make.items(), 1)}
-        self._again = _LATER | _CUT if isinstance(balancer, Nginx) else _LATER
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -248,7 +245,7 @@ class _Clients:
         repeated = Counter(number // _APART for number, times in arrived.items() if times > 1)
         rows = []
         for turn, (name, sender) in enumerate(self._senders.items(), 1):
-            row = _raw(name, sender, self._again) if isinstance(sender, Load) else _sdk(name, sender)
+            row = _raw(name, sender) if isinstance(sender, Load) else _sdk(name, sender)
             row.acknowledged = len(sender.acknowledged)
             row.lost = len(sender.acknowledged - arrived.keys())
             row.repeated = repeated[turn]
@@ -263,12 +260,14 @@ def _start_sdk(sdk: str, directory: Path, endpoint: str, protocol: str, first: i
     return (NodeLoad if sdk == "Node.js" else GoLoad)(own, endpoint, protocol, first=first)
 
 
-def _raw(name: str, load: Load, again: set[str]) -> Row:
+def _raw(name: str, load: Load) -> Row:
     return Row(
         name,
         exports=sum(load.answers.values()),
-        again=sum(times for answer, times in load.answers.items() if answer in again),
-        failed=[answer for answer, times in load.answers.items() if answer not in _TAKEN | again for _ in range(times)],
+        again=sum(times for answer, times in load.answers.items() if answer in _LATER),
+        failed=[
+            answer for answer, times in load.answers.items() if answer not in _TAKEN | _LATER for _ in range(times)
+        ],
         without_hint=sum(told != "CANCELLED CANCELLED" for told in load.without_hint),
     )
 

@@ -78,6 +78,17 @@ class Volume:
         finally:
             os.close(descriptor)
 
+    @property
+    def works(self) -> bool:
+        """Whether something can be written to it."""
+        probe = self.path / "probe"
+        try:
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError:
+            return False
+        return True
+
     def power_on(self) -> None:
         """Mount it again, as after a boot. Nobody may have a file of it open."""
         _run("umount", str(self.path))

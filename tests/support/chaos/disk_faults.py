@@ -18,6 +18,8 @@ from tests.support.chaos.fault import Fault
 from tests.support.chaos.numbered import numbers
 from tests.support.damage import overwrite, pages_of, places, scribble
 from tests.support.faults import DIE, HANG
+from tests.support.process import until
+from tests.support.volume import Volume
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
@@ -46,6 +48,16 @@ _GONE: Final = frozenset({Seen.CUT, Seen.NOBODY})
 def _needed(thing: T | None) -> T:
     assert thing is not None, "this machine cannot have that fault"
     return thing
+
+
+async def _mount_again(disk: Volume) -> None:
+    """Until it can be written: as long as another mount namespace has a copy of the mount, it is the old one."""
+
+    async def mounted() -> bool:
+        await asyncio.to_thread(disk.power_on)
+        return disk.works
+
+    await until(mounted, "a filesystem that can be written again")
 
 
 class DiskFull(Fault):
@@ -89,7 +101,7 @@ class DiskReadOnly(Fault):
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            await asyncio.to_thread(_needed(lab.disk).power_on)
+            await _mount_again(_needed(lab.disk))
 
 
 class PowerCut(Fault):
@@ -111,7 +123,7 @@ class PowerCut(Fault):
     async def relieve(self, lab: "Laboratory") -> None:
         async with lab.kubelet.held():
             await lab.kubelet.until_ended(len(lab.kubelet.lives))
-            await asyncio.to_thread(_needed(lab.disk).power_on)
+            await _mount_again(_needed(lab.disk))
 
 
 class QueueVanished(Fault):

@@ -109,7 +109,7 @@ class Laboratory:
         self._resend = resend
         self._hurried = hurried
         self.seed = seed
-        self.random = random.Random(seed)
+        self.random = random.Random(f"{seed}, {protocol}")  # so that both protocols do not see the same storm
         # Ports that no outgoing connection gets while it is away.
         self.backend = Backend(http_port=free_port(), grpc_port=free_port(), breaks_calls=True)
         self.stretches: list[Stretch] = []

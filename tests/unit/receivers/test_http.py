@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -98,6 +99,17 @@ async def test_what_passed_this_instance_before_is_refused(app: OtlpApp, instanc
     assert reply.status == 403
     assert "round in circles" in check_status(reply, grpc.StatusCode.PERMISSION_DENIED.value[0])
     assert sink.requests == []
+
+
+async def test_two_requests_begin_in_a_turn_of_the_loop_and_the_others_in_the_next(app: OtlpApp, sink: Sink) -> None:
+    """In a turn gRPC takes one call: it would starve beside as many requests as there are connections."""
+    asking = [asyncio.create_task(ask(app, "/v1/traces", spans())) for _ in range(20)]
+    taken = [0]
+    while taken[-1] < 20:
+        await asyncio.sleep(0)
+        taken.append(len(sink.requests))
+    assert max(later - earlier for earlier, later in pairwise(taken)) == 2
+    assert {reply.status for reply in await asyncio.gather(*asking)} == {200}
 
 
 async def test_every_other_path_is_handed_on(app: OtlpApp) -> None:

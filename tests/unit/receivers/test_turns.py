@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 
 from app.receivers.turns import Steps, Turnstile, at_once, in_turns
-from tests.support.clock import FakeClock
 
 
 def burn(seconds: float) -> None:
@@ -95,49 +94,45 @@ async def test_cancelled_work_is_closed_and_the_gate_is_free_again() -> None:
 
 
 class Turns:
-    """Who goes through a turnstile, in which turn of the loop; the turns take the time that the clock is told."""
+    """Who goes through a turnstile, in which turn of the loop."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.turnstile = Turnstile(self.clock.monotonic)
+        self.turnstile = Turnstile()
         self.turn = 0
         self.through: list[tuple[int, int]] = []
 
-    async def go(self, number: int, seconds: float) -> None:
+    async def go(self, number: int) -> None:
         await self.turnstile.turn()
         self.through.append((self.turn, number))
-        self.clock.now += seconds
 
-    async def all(self, seconds: list[float]) -> list[int]:
-        """Let one go for each of `seconds`, which it takes; returns how many went in each turn."""
-        going = [asyncio.create_task(self.go(number, each)) for number, each in enumerate(seconds)]
+    async def all(self, requests: int, calls: int = 0) -> list[int]:
+        """Let so many `requests` go, beside a call in each of the first turns; returns how many went in each turn."""
+        going = [asyncio.create_task(self.go(number)) for number in range(requests)]
         while not all(task.done() for task in going):
+            if self.turn < calls:
+                self.turnstile.called()
             await asyncio.sleep(0)
             self.turn += 1
-        assert [number for _, number in self.through] == [*range(len(seconds))], "first come, first served"
-        turns = Counter(turn for turn, _ in self.through)
-        self.through.clear()
-        return [*turns.values()]
+        assert [number for _, number in self.through] == [*range(requests)], "first come, first served"
+        return [*Counter(turn for turn, _ in self.through).values()]
 
 
-async def test_where_turns_are_short_all_go_through_at_once() -> None:
-    assert await Turns().all([0.0001] * 40) == [40]
+async def test_where_grpc_has_no_calls_all_requests_begin_at_once() -> None:
+    assert await Turns().all(64) == [64]
 
 
-async def test_of_many_at_once_fewer_go_through_in_each_turn_that_is_long() -> None:
-    turns = Turns()
-    assert await turns.all([0.01] * 135) == [64, 32, 16, 8, 4, 2, *[1] * 9]
-    assert await turns.all([0.001] * 15) == [1, 2, 4, 8], "and more again where they are short"
+async def test_beside_calls_two_requests_begin_in_a_turn_and_more_when_they_end() -> None:
+    assert await Turns().all(64 + 5 * 2 + 4 + 8 + 16, calls=6) == [64, 2, 2, 2, 2, 2, 4, 8, 16]
 
 
 async def test_who_gives_up_waiting_costs_nobody_a_turn() -> None:
     turns = Turns()
-    assert (await turns.all([0.01] * 130))[-1] == 1
-    first = asyncio.create_task(turns.go(0, 0.01))
+    turns.turnstile.called()
+    first = [asyncio.create_task(turns.go(number)) for number in range(64)]
     given_up = [asyncio.create_task(turns.turnstile.turn()) for _ in range(5)]
-    last = asyncio.create_task(turns.go(1, 0.01))
+    last = [asyncio.create_task(turns.go(number)) for number in (64, 65)]
     await asyncio.sleep(0)
     for task in given_up:
         task.cancel()
-    await asyncio.gather(first, last)
-    assert turns.through == [(turns.turn, 0), (turns.turn, 1)]
+    await asyncio.gather(*first, *last)
+    assert turns.through == [(0, number) for number in range(66)]

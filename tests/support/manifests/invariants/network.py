@@ -73,9 +73,17 @@ def _rules(render: Render, workload: Workload, way: str) -> list[Manifest] | Non
     chosen = [
         policy
         for policy in render.kind("NetworkPolicy")
-        if way in policy["spec"]["policyTypes"] and matches(policy["spec"]["podSelector"], workload.labels)
+        if way in _restricted(policy) and matches(policy["spec"]["podSelector"], workload.labels)
     ]
     return [rule for policy in chosen for rule in policy["spec"].get(way.lower()) or ()] if chosen else None
+
+
+def _restricted(policy: Manifest) -> Sequence[str]:
+    """Which ways a policy is about: where it does not say so, in, and out if it has rules for that."""
+    types: Sequence[str] = policy["spec"].get("policyTypes") or (
+        ("Ingress", "Egress") if policy["spec"].get("egress") else ("Ingress",)
+    )
+    return types
 
 
 def _asked_for(render: Render, workload: Workload) -> set[int]:
