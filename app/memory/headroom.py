@@ -144,6 +144,8 @@ class Headroom:
             raise self.refusal(size) from None
         finally:
             self._waiting[rank] -= 1
+            if rank is Rank.LATE:
+                self._passed = 0  # whether it went or gave up, its turn is over
         self.went(rank)
 
     def went(self, rank: Rank) -> None:

@@ -298,6 +298,23 @@ async def test_who_was_late_goes_once_in_a_while_however_many_others_come(headro
     assert order == [*[Rank.USUAL] * 8, Rank.LATE, *[Rank.USUAL] * 4, Rank.LATE]
 
 
+async def test_who_was_late_and_gives_up_has_had_its_turn(
+    headroom: Headroom, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.memory.headroom._PATIENCE_SECONDS", 0.2)
+    late = asyncio.create_task(Promise(headroom).in_turn(225 * MIB, Rank.LATE))  # more than ever fits
+    await turns()
+    for _ in range(8):
+        headroom.went(Rank.USUAL)
+    assert not Promise(headroom).at_once(1 * MIB), "it is the turn of who was late"
+    with pytest.raises(Retryable):
+        await late
+    again = asyncio.create_task(Promise(headroom).in_turn(225 * MIB, Rank.LATE))
+    await turns()
+    assert Promise(headroom).at_once(1 * MIB), "and now of the others"
+    again.cancel()
+
+
 async def test_of_those_who_were_late_only_some_wait(headroom: Headroom) -> None:
     first = Promise(headroom)
     first.demand(224 * MIB)
