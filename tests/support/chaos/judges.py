@@ -11,9 +11,9 @@ from tests.support.chaos.kubelet import Probe
 from tests.support.chaos.oracle import Delivery
 from tests.support.scrape import Scrape
 
-__all__ = ["wrong_answers", "wrong_books", "wrong_endings", "wrong_health"]
+__all__ = ["CHANNEL_BACKOFF", "wrong_answers", "wrong_books", "wrong_endings", "wrong_health"]
 
-_CHANNEL_BACKOFF: Final = 1.0
+CHANNEL_BACKOFF: Final = 1.0
 """For how long a gRPC channel may repeat that nobody was there, after somebody is."""
 _DROPPED: Final = "otlp_exporter_dropped_items_total"
 
@@ -34,7 +34,7 @@ def wrong_answers(
     for answer in answers:
         if answer.seen not in sees:
             wrong[f"{answer.transport}: {answer.seen}: {answer.detail}"] += 1
-        slack = _CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
+        slack = CHANNEL_BACKOFF if answer.transport == "grpc" else 0.0
         if answer.seen is Seen.NOBODY and answer.transport not in refuses and was_up(answer.asked, slack):
             wrong[f"{answer.transport}: no connection to a process that lives: {answer.detail}"] += 1
     return [f"{times} times {what}" for what, times in wrong.items()]

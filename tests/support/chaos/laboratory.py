@@ -27,7 +27,7 @@ from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
 from tests.support.chaos.fault import Fault
-from tests.support.chaos.judges import wrong_answers, wrong_books, wrong_endings, wrong_health
+from tests.support.chaos.judges import CHANNEL_BACKOFF, wrong_answers, wrong_books, wrong_endings, wrong_health
 from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
 from tests.support.chaos.machine import Machine
 from tests.support.chaos.numbered import altered, numbers
@@ -117,6 +117,9 @@ class Laboratory:
         """What came of requests before, between and after trials."""
         self.wrong: list[str] = []
         """What should not have been then, and in the books at the end."""
+        self._past: tuple[Fault, ...] = ()
+        """The faults of the last trial, and when it was over: what clients asked until then they may still be told."""
+        self._past_until = 0.0
         self._judged = 0
         """How many answers to clients were looked at."""
         self._lasting: set[str] = set()
@@ -208,6 +211,9 @@ class Laboratory:
         await self.backend.received(lambda backend: len(backend.taken) > delivered, timeout=PATIENCE)
         await self.clients.until_all_served(f"after {', '.join(map(str, faults))}")
         recovered = time.monotonic()
+        # What the faults before have left behind may show once more, such as the error that a gRPC channel repeats.
+        lasting = {*self._lasting, *(note for fault in self._past for note in fault.notes)}
+        self._past, self._past_until = faults, recovered + CHANNEL_BACKOFF
         self._lasting |= {DEAD_LETTERS for fault in faults if "dead" in fault.notes}
         await self.kubelet.until_well(self._lasting)
         met_lives = self.kubelet.lives[lives - 1 :]
@@ -234,7 +240,7 @@ class Laboratory:
             wrong=(
                 *wrong_answers(faults, met, self.kubelet.was_up),
                 *wrong_endings(faults, endings),
-                *wrong_health(faults, self._lasting, observed.probes),
+                *wrong_health(faults, lasting, observed.probes),
                 *observed.unbalanced,
             ),
         )
@@ -312,4 +318,8 @@ class Laboratory:
         """Where there is no fault everything is acknowledged."""
         fresh = self._fresh_answers()
         self.between.update(answer.seen for answer in fresh)
-        self.wrong += [f"without a fault, {what}" for what in wrong_answers([], fresh, self.kubelet.was_up)]
+        late = [answer for answer in fresh if answer.asked <= self._past_until]
+        others = [answer for answer in fresh if answer.asked > self._past_until]
+        after = " + ".join(map(str, self._past))
+        self.wrong += [f"after {after}: {what}" for what in wrong_answers(self._past, late, self.kubelet.was_up)]
+        self.wrong += [f"without a fault, {what}" for what in wrong_answers([], others, self.kubelet.was_up)]
