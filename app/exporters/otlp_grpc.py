@@ -40,6 +40,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", _ANSWER_LIMIT),
     ("grpc.max_metadata_size", _METADATA_LIMIT),
     ("grpc.absolute_max_metadata_size", _METADATA_LIMIT),
+    ("grpc.http2.bdp_probe", 0),  # answers are small, and windows that grow would hold 40 MB of one without an end
     ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a headless service, as collectors do
     ("grpc.service_config_disable_resolution", 1),  # how to retry is not for DNS to say
     ("grpc.enable_http_proxy", 0),

@@ -230,7 +230,7 @@ class TestBounds:
                     assert isinstance(await refusal(exporter), Retryable)
         finally:
             server.kill()
-        assert peak.growth < 32 * MIB
+        assert peak.growth < 16 * MIB
 
     async def test_an_answer_that_inflates_beyond_its_bound_costs_little_and_is_taken_for_a_refusal_of_the_size(
         self, metrics: Metrics
@@ -264,7 +264,7 @@ class TestBounds:
         ):
             with peak_growth() as peak:
                 assert isinstance(await refusal(exporter), TooLarge)
-        assert peak.growth < 32 * MIB
+        assert peak.growth < 16 * MIB
 
     async def test_a_refusal_of_many_words_is_read(self, backend: Backend, exporter: Exporter) -> None:
         backend.otherwise = Grpc(StatusCode.UNAVAILABLE, "x" * 30_000, retry=2.5)
