@@ -150,9 +150,7 @@ class Headroom:
 
     def went(self, rank: Rank) -> None:
         """One of `rank` was promised what it asked for."""
-        if rank is Rank.LATE:
-            self._passed = 0
-        elif self._waiting[Rank.LATE]:
+        if rank is not Rank.LATE and self._waiting[Rank.LATE]:
             self._passed += 1
 
     @property

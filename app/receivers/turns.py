@@ -56,7 +56,8 @@ class Turnstile:
 
     gRPC takes one call in a turn, and would starve beside hundreds of requests that each turn does. So after a turn in
     which it took one, two requests begin in the next; after one in which it took none, twice as many as before. The
-    others wait, first come, first served.
+    others wait, first come, first served. Turns without requests do not count: a burst after a pause begins with two
+    where gRPC took a call in the pause.
     """
 
     def __init__(self) -> None:

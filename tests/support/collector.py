@@ -58,12 +58,7 @@ class Collector(Process):
         self.grpc_url = f"http://127.0.0.1:{grpc_port}"
 
     async def __aenter__(self) -> Self:
-        self.spawn()
-        try:
-            await self.until(self._listens, "listening")
-        except BaseException:
-            self.kill()
-            raise
+        await self.begin(self._listens, "listening")
         return self
 
     async def __aexit__(

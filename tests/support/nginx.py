@@ -93,8 +93,6 @@ class Nginx(Process):
         self._reload()
 
     async def __aenter__(self) -> Self:
-        self.spawn()
-
         async def listens() -> bool:
             try:
                 socket.create_connection(("127.0.0.1", self._port)).close()
@@ -102,7 +100,7 @@ class Nginx(Process):
                 return False
             return True
 
-        await self.until(listens, "listening")
+        await self.begin(listens, "listening")
         return self
 
     async def __aexit__(

@@ -72,6 +72,15 @@ class Process:
                 stderr=log,
             )
 
+    async def begin(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Start it and return as soon as `condition` holds; nothing of it is left where that fails."""
+        try:
+            self.spawn()
+            await self.until(condition, what)
+        except BaseException:
+            self.kill()
+            raise
+
     async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         """Return as soon as `condition` holds.
 

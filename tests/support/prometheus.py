@@ -58,12 +58,7 @@ class Prometheus(Process):
         return result
 
     async def __aenter__(self) -> Self:
-        self.spawn()
-        try:
-            await self.until(self._answers, "ready")
-        except BaseException:
-            self.kill()
-            raise
+        await self.begin(self._answers, "ready")
         return self
 
     async def __aexit__(

@@ -41,12 +41,7 @@ class _Proxy(Process):
                 return False
             return True
 
-        try:
-            self.spawn()
-            await self.until(listens, "listening")
-        except BaseException:
-            self.kill()
-            raise
+        await self.begin(listens, "listening")
         return self
 
     async def __aexit__(

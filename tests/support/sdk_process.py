@@ -56,16 +56,10 @@ class SdkProcess(Process):
         return [(range(line["first"], line["first"] + line["spans"]), line["error"]) for line in told]
 
     async def __aenter__(self) -> Self:
-        self.spawn()
-
         async def sends() -> bool:
             return bool(self.acknowledged)
 
-        try:
-            await self.until(sends, "the first export")
-        except BaseException:
-            self.kill()
-            raise
+        await self.begin(sends, "the first export")
         return self
 
     async def __aexit__(

@@ -1,5 +1,6 @@
 """What the service in a pod is told: its environment, its files, and the settings that come of them."""
 
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from app.settings import Settings, load
 from tests.support.manifests.objects import Manifest, Render
+from tests.support.service import COMMAND, clean_environment
 
 __all__ = ["Told", "endpoints", "settings_of", "told"]
 
@@ -44,6 +46,18 @@ class Told:
             name: f"{root}{value}" if str(PurePosixPath(value).parent) in directories else value
             for name, value in self.environment.items()
         }
+
+    def check(self, root: Path) -> str:
+        """What `otlp-service config check` says of it, with the files below `root`; it must find no mistake."""
+        checked = subprocess.run(
+            [*COMMAND, "config", "check"],
+            env=clean_environment(root) | self.write(root),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        return checked.stdout
 
 
 def told(render: Render) -> Told:
