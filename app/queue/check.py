@@ -75,7 +75,7 @@ def _faults_of_pages(path: Path) -> list[str]:
 
 def _faults_for_lmdb(directory: Path) -> list[str]:
     try:
-        environment = lmdb.open(str(directory), readonly=True, lock=False, max_dbs=_TREES, readahead=False)
+        environment = lmdb.open(str(directory), readonly=True, lock=False, max_dbs=_TREES)
         with closing(environment), environment.begin(buffers=True) as transaction:
             for name in [bytes(name) for name, _ in transaction.cursor()]:
                 tree = environment.open_db(name, transaction, create=False)

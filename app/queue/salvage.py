@@ -76,7 +76,6 @@ def salvage(pages: Pages, path: Path) -> Finds:
         map_size=(3 * pages.size + _SLACK_BYTES) // PAGE * PAGE,
         max_dbs=2 * len(Signal) + 2,
         sync=False,  # once, at the end
-        readahead=False,
         mode=0o600,
     )
     with closing(environment):

@@ -9,6 +9,7 @@ Health checking and reflection are grpcio's, on a socket behind the same port.
 """
 
 import asyncio
+import os
 import random
 import tempfile
 from collections.abc import Iterable
@@ -53,6 +54,7 @@ _LONGEST_METADATA: Final = (
     4 * METADATA_BYTES
 )  # its refusal is an HTTP status, and ours says what to do: ours comes first
 _FLUSH_SECONDS: Final = 0.25
+_LONGEST_SOCKET_PATH: Final = 107  # unix(7): sun_path, and the zero at its end
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Event = tuple[int, int, int, bytes | None, object, tuple[Metadata, str, float | None] | None]
@@ -141,8 +143,16 @@ class NativeGrpcReceiver:
         self.port = front.bound_port
 
     async def _serve_health(self, stack: AsyncExitStack) -> str:
-        """Serve what is not OTLP on a socket, and return its path."""
+        """Serve what is not OTLP on a socket, and return its path.
+
+        Raises:
+            OSError: the system's directory for temporary files has too long a name.
+        """
         path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='otlp-service-grpc-'))}/health"
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+            raise OSError(
+                f"TMPDIR: {tempfile.gettempdir()} is too long a path for a Unix socket; choose a shorter one, as /tmp"
+            )
         server = grpc.aio.server()
         self._health.serve(server)
         server.add_insecure_port(f"unix:{path}")

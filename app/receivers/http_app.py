@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -204,19 +203,22 @@ async def _read(receive: Receive, length: int, limit: int, key: str, lease: Leas
     # Before something has come, nothing is held for it.
     piece, more = await _piece(receive)
     await lease.expect(max(length, len(piece)))
-    pieces: list[bytes] = []
-    size = 0
-    async with lease.wait() if more else nullcontext():
-        while True:
-            size += len(piece)
-            if size > limit:
-                raise TooLarge(f"the body has more than {limit} bytes ({key})")
-            lease.resize(size)
-            pieces.append(piece)
-            if not more:
-                break
-            piece, more = await _piece(receive)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    pieces, size = [piece], len(piece)
+    lease.resize(_within(size, limit, key))
+    if more:
+        async with lease.wait():
+            while more:
+                piece, more = await _piece(receive)
+                pieces.append(piece)
+                size += len(piece)
+                lease.resize(_within(size, limit, key))
+    return b"".join(pieces)
+
+
+def _within(size: int, limit: int, key: str) -> int:
+    if size > limit:
+        raise TooLarge(f"the body has more than {limit} bytes ({key})")
+    return size
 
 
 async def _piece(receive: Receive) -> tuple[bytes, bool]:

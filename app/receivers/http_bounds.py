@@ -42,6 +42,8 @@ class State(ServerState):
         super().__init__()
         self.bounds = bounds
         self.closing = False
+        self.header_lines = b""
+        """The headers that every answer has, as they are written."""
         self.ended = asyncio.Event()
         """Set whenever a connection has ended."""
 

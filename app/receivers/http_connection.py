@@ -200,15 +200,15 @@ class Connection(HttpToolsProtocol):
 
     def _set_deadline(self, before: _Phase) -> None:
         match self._phase:
-            case _Phase.HEAD if before is not _Phase.FRESH:  # the first request's time runs from the connection's start
-                self.deadline = self.loop.time() + self.bounds.header_timeout
+            case _Phase.ANSWER:
+                self.deadline = inf
+            case _Phase.IDLE:
+                self.deadline = self.loop.time() + self.bounds.idle_timeout
             case _Phase.BODY:
                 # Where a request waits for another's answer, it is us who stopped reading.
                 self.deadline = inf if self.pipeline else self.loop.time() + self.bounds.body_timeout
-            case _Phase.IDLE:
-                self.deadline = self.loop.time() + self.bounds.idle_timeout
-            case _Phase.ANSWER:
-                self.deadline = inf
+            case _Phase.HEAD if before is not _Phase.FRESH:  # the first request's time runs from the connection's start
+                self.deadline = self.loop.time() + self.bounds.header_timeout
 
     def _on_parser_error(self, error: httptools.HttpParserError) -> None:
         cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
@@ -318,6 +318,11 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     async def _receive(self, cycle: RequestResponseCycle) -> ASGIReceiveEvent:
+        if cycle.body and not (cycle.more_body or cycle.disconnected or cycle.response_complete):
+            # What uvicorn's does where the body is whole already, as most are, but for an event: 0.5 µs less.
+            self.flow.resume_reading()
+            body, cycle.body = bytes(cycle.body), bytearray()
+            return {"type": "http.request", "body": body, "more_body": False}
         message = await cycle.receive()
         if self._failed is cycle:
             raise self._failure
@@ -332,10 +337,8 @@ class Connection(HttpToolsProtocol):
         if cycle.disconnected:
             return
         cycle.response_started = cycle.response_complete = True
-        head = [message["head"], *[b"%s: %s\r\n" % header for header in self.server_state.default_headers]]
-        if not cycle.keep_alive:
-            head.append(b"connection: close\r\n")
-        self.transport.write(b"".join([*head, b"\r\n", message["body"]]))
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((message["head"], self.server_state.header_lines, end, message["body"])))
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
@@ -365,8 +368,7 @@ class Connection(HttpToolsProtocol):
             self.deadline = inf
             return
         body = message.encode()
-        head = [STATUS_LINE[status]]
-        head += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
+        head = [STATUS_LINE[status], self.server_state.header_lines]
         head += [b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)]
         self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", body]))
         self._linger(self.loop.time() + _LINGER_SECONDS)

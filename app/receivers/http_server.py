@@ -67,7 +67,7 @@ class HttpServer(uvicorn.Server):
             self._socket = bind(*self._address)
             self.port = self._socket.getsockname()[1]
             self.server_state = State(self._bounds)
-            await self.on_tick(0)  # the Date header
+            await self._set_headers()
             self.servers = []
             self._tasks = [asyncio.create_task(self._sweep(), name=f"sweeper of {self._address[2]}")]
             await self._listen(self._socket)
@@ -149,10 +149,16 @@ class HttpServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(interval)
-            await self.on_tick(0)
+            await self._set_headers()
             now = loop.time()
             for connection in _connections(self.server_state):
                 connection.sweep(now)
+
+    async def _set_headers(self) -> None:
+        """Set the headers that every answer has, of which Date is one."""
+        await self.on_tick(0)
+        state = self.server_state
+        state.header_lines = b"".join([b"%s: %s\r\n" % header for header in state.default_headers])
 
 
 def _connections(state: State) -> list[Connection]:

@@ -1,6 +1,7 @@
 """The OTLP/gRPC receiver on pygrpc-native: what is its own."""
 
 import asyncio
+import tempfile
 from pathlib import Path
 
 import grpc
@@ -101,3 +102,14 @@ async def test_tls_is_not_to_be_had(tmp_path: Path, sink: Sink, metrics: Metrics
     )
     with pytest.raises(ValueError, match="'native' has no TLS; write grpcio"):
         NativeGrpcReceiver(SETTINGS, sink, metrics, health, tls=tls)
+
+
+async def test_a_temporary_directory_with_too_long_a_name_is_told(
+    sink: Sink, metrics: Metrics, health: Health, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / ("long" * 25)
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    with pytest.raises(OSError, match=r"TMPDIR: .*long is too long a path .* choose a shorter one"):
+        async with NativeGrpcReceiver(SETTINGS, sink, metrics, health):
+            pass

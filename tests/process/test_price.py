@@ -19,15 +19,15 @@ _MORE_TIMES = 2
 
 _PRICES = {
     (3, 11): {
-        "a request of one span at the door": 1.55,
-        "a request of a hundred spans at the door": 1.9,
-        "an append to the queue": 0.97,
+        "a request of one span at the door": 1.45,
+        "a request of a hundred spans at the door": 1.8,
+        "an append to the queue": 0.95,
         "a merge": 0.72,
     },
     (3, 13): {
-        "a request of one span at the door": 2.1,
-        "a request of a hundred spans at the door": 1.85,
-        "an append to the queue": 1.38,
+        "a request of one span at the door": 1.95,
+        "a request of a hundred spans at the door": 1.75,
+        "an append to the queue": 1.34,
         "a merge": 1.28,
     },
 }
