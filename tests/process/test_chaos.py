@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos.backend_faults import EveryCode, Resetting, Swapped, TakenUnheard
+from tests.support.chaos.backend_faults import EveryCode, Hanging, Resetting, Swapped, TakenUnheard
 from tests.support.chaos.catalogue import FAULTS, LONG
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.laboratory import Laboratory, Protocol
 from tests.support.chaos.needs import missing
+from tests.support.chaos.process_faults import Terminated
 from tests.support.chaos.report import tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
@@ -69,6 +70,16 @@ async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
         for look in looks:
             look.cancel()
         await asyncio.gather(*looks, return_exceptions=True)
+
+
+async def test_nothing_is_well_again_before_a_process_has_ended_that_is_to_end(tmp_path: Path) -> None:
+    async with Laboratory(tmp_path, seed=1) as lab:
+        trial = await lab.suffer(Terminated(), Hanging(), hold=0.1)  # which serves all the while that it leaves
+        ended = lab.kubelet.lives[0].ended
+        assert ended is not None
+        assert ended < trial.over
+        await lab.settle()
+        assert (trial.wrong, lab.wrong) == ((), [])
 
 
 class Unheard(Fault):

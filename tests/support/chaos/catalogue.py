@@ -34,13 +34,23 @@ from tests.support.chaos.machine_faults import (
     MemoryShort,
     ThreadsExhausted,
 )
-from tests.support.chaos.process_faults import Killed, Stopped, Terminated
+from tests.support.chaos.process_faults import (
+    Killed,
+    Stopped,
+    Terminated,
+    TerminatedAway,
+    TerminatedHanging,
+    TerminatedSlow,
+)
 
 __all__ = ["FAULTS", "LONG"]
 
 FAULTS: Final[tuple[type[Fault], ...]] = (
     Killed,
     Terminated,
+    TerminatedSlow,
+    TerminatedHanging,
+    TerminatedAway,
     Stopped,
     LoopBlocked,
     Away,
