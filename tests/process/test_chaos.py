@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import chaos
 from tests.support.chaos.backend_faults import EveryCode, Hanging, Resetting, Swapped, TakenUnheard
 from tests.support.chaos.catalogue import FAULTS, LONG
 from tests.support.chaos.clients import Seen
@@ -15,7 +16,7 @@ from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.laboratory import Laboratory, Protocol
 from tests.support.chaos.needs import missing
-from tests.support.chaos.process_faults import Terminated
+from tests.support.chaos.process_faults import Killed, Terminated
 from tests.support.chaos.report import tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
 
@@ -107,6 +108,10 @@ async def test_several_faults_at_once_lose_nothing_and_clients_are_told_the_trut
     assert row.verdicts[0].acknowledged
 
 
+def test_the_script_kills_twenty_times() -> None:
+    assert sum(chaos.tries(Killed, chaos.TIMES).values()) >= 20
+
+
 @pytest.mark.needs("gcc")
 def test_the_script_writes_what_came_of_each_fault(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
@@ -116,7 +121,8 @@ def test_the_script_writes_what_came_of_each_fault(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert result.stdout.startswith("seed 5\n")
     assert result.stdout.endswith("nothing that was acknowledged was lost\n")
-    account, sight = report.read_text().split("\n\n")
+    account, sight, word = report.read_text().split("\n\n")
     assert account.splitlines()[2].startswith("| clock jumps | 2 | ")
     assert " | 0 | 0 |" in account, "none lost, none delivered again"
     assert sight.splitlines()[2].startswith("| clock jumps | acknowledged ")
+    assert word.splitlines()[2].startswith("| clock jumps | 200 | 200 | 0 | ")

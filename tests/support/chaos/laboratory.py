@@ -27,6 +27,7 @@ from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
 from tests.support.chaos.fault import Fault
+from tests.support.chaos.figures import Figures
 from tests.support.chaos.judges import CHANNEL_BACKOFF, wrong_answers, wrong_books, wrong_endings, wrong_health
 from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
 from tests.support.chaos.machine import Machine
@@ -82,9 +83,13 @@ class Trial:
     """The codes with which the service ended."""
     recovered: float
     """Seconds from the end of the fault until both transports took requests again, and something was delivered."""
+    live: Counter[str]
+    """What ``/health/live`` answered, by status."""
     ready: Counter[str]
     """What ``/health/ready`` answered, by status."""
     notes: frozenset[str]
+    figures: Figures
+    """What the metrics showed."""
     wrong: tuple[str, ...]
     """What should not have been."""
 
@@ -235,8 +240,10 @@ class Laboratory:
             details=Counter(answer.detail for answer in met if answer.seen is not Seen.TAKEN),
             endings=endings,
             recovered=recovered - relieved,
+            live=Counter(probe.live for probe in observed.probes),
             ready=Counter(probe.ready for probe in observed.probes),
             notes=frozenset(observed.notes),
+            figures=observed.figures,
             wrong=(
                 *wrong_answers(faults, met, self.kubelet.was_up),
                 *wrong_endings(faults, endings),
