@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.chaos.catalogue import FAULTS, LONG
+from tests.support.chaos.catalogue import FAULTS, LONG, THREADS
 from tests.support.chaos.fault import Fault
 from tests.support.chaos.laboratory import Protocol
 from tests.support.chaos.needs import missing
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, metavar="FILE", help="where the tables go, too")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    faults = [fault for fault in FAULTS + LONG if options.only in fault.name]
+    faults = [fault for fault in FAULTS + LONG + THREADS if options.only in fault.name]
     for fault in list(faults):
         if lacking := missing(fault):
             print(f"left out: {fault.name}, which needs {', '.join(lacking)}")
@@ -59,12 +59,12 @@ async def run(faults: Sequence[type[Fault]], seed: int, times: int, minutes: flo
     for fault in faults if times else ():
         row = Row(fault.name)
         for protocol, each in tries(fault, times).items():
-            row.merge(await try_fault(fault, each, seed=seed, protocol=protocol))
+            row.merge(await try_fault(fault, each, seed=seed, protocol=protocol, hurried=fault in THREADS))
         rows.append(row)
         say(row)
     if minutes:
         row = Row("several at once")
-        short = [fault for fault in faults if fault not in LONG]
+        short = [fault for fault in faults if fault in FAULTS]
         for protocol in PROTOCOLS:
             row.merge(await storm(short, minutes * 60 / 2, seed=seed, protocol=protocol, tell=print))
         rows.append(row)
@@ -76,6 +76,8 @@ def tries(fault: type[Fault], times: int) -> dict[Protocol, int]:
     """How often a fault is tried with each of the exporter's protocols, where most are tried `times` times."""
     if fault in LONG:
         return {PROTOCOLS[0]: 1}
+    if fault in THREADS:
+        return dict.fromkeys(PROTOCOLS, 1)
     wanted = times * KILLS if fault is Killed else times
     return dict.fromkeys(PROTOCOLS, -(-wanted // len(PROTOCOLS)))
 

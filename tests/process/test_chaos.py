@@ -10,7 +10,7 @@ import pytest
 
 from scripts import chaos
 from tests.support.chaos.backend_faults import EveryCode, Hanging, Resetting, Swapped, TakenUnheard
-from tests.support.chaos.catalogue import FAULTS, LONG
+from tests.support.chaos.catalogue import FAULTS, LONG, THREADS
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
 from tests.support.chaos.fault import Fault
@@ -19,6 +19,7 @@ from tests.support.chaos.needs import missing
 from tests.support.chaos.process_faults import Killed, Terminated
 from tests.support.chaos.report import tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
+from tests.support.chaos.thread_faults import ExporterThreadDies, GrpcPollerDies, NativeReceiverDies
 
 pytestmark = pytest.mark.alone
 
@@ -26,6 +27,8 @@ BOTH = {EveryCode, Resetting, Swapped, TakenUnheard}
 """Those that are not the same over both of the exporter's protocols; the others take turns."""
 ELSEWHERE = {WriteFails, HeadFails}
 """Those that test_disk_faults.py has more to say about."""
+ALIKE = {ExporterThreadDies, GrpcPollerDies, NativeReceiverDies}
+"""Those that are noticed as the reader's end is; `scripts/chaos` tries them all."""
 STORM_SECONDS = 8
 SEED = int(os.environ.get("CHAOS_SEED", "7"))
 """The same storm each time, so that a change is judged by what it changed; `scripts/chaos` has another each time."""
@@ -34,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 
 def cases() -> list[tuple[type[Fault], Protocol]]:
     turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
-    turns += [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(LONG)]
+    turns += [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(LONG + THREADS) if fault not in ALIKE]
     return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
 
 
@@ -53,13 +56,13 @@ def cases() -> list[tuple[type[Fault], Protocol]]:
 async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
     tmp_path: Path, fault: type[Fault], protocol: Protocol
 ) -> None:
-    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path, hurried=fault in LONG)
+    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path, hurried=fault in LONG + THREADS)
     assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 
 
 async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
-    faults = [fault() for fault in FAULTS + LONG if not missing(fault)]
+    faults = [fault() for fault in FAULTS + LONG + THREADS if not missing(fault)]
     async with Laboratory(tmp_path, seed=1) as lab:
         await lab.clients.until_all_served("at first")
         await lab.kubelet.until_scraped(bool, "a scrape")

@@ -42,8 +42,17 @@ from tests.support.chaos.process_faults import (
     TerminatedHanging,
     TerminatedSlow,
 )
+from tests.support.chaos.thread_faults import (
+    ExporterThreadDies,
+    GrpcPollerDies,
+    GrpcThreadsDie,
+    NativeReceiverDies,
+    NativeThreadDies,
+    ReaderDies,
+    ResolverDies,
+)
 
-__all__ = ["FAULTS", "LONG"]
+__all__ = ["FAULTS", "LONG", "THREADS"]
 
 FAULTS: Final[tuple[type[Fault], ...]] = (
     Killed,
@@ -78,3 +87,13 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
 )
 LONG: Final[tuple[type[Fault], ...]] = (SyncHangsForGood, WriterDies)
 """Those that take most of a minute, unless the laboratory is hurried: the service has to be stuck for half of one."""
+THREADS: Final[tuple[type[Fault], ...]] = (
+    ReaderDies,
+    ExporterThreadDies,
+    ResolverDies,
+    GrpcThreadsDie,
+    GrpcPollerDies,
+    NativeThreadDies,
+    NativeReceiverDies,
+)
+"""Those that are noticed as the two before, and are tried in a hurried laboratory alone."""

@@ -35,7 +35,8 @@ async def try_fault(
     with ExitStack() as stack:
         place = directory or Path(stack.enter_context(TemporaryDirectory(prefix="chaos-")))
         stack.enter_context(_told(row, seed, protocol))
-        async with Laboratory(place, seed=seed, protocol=protocol, hurried=hurried) as lab:
+        lab = Laboratory(place, seed=seed, protocol=protocol, engine=fault.engine, hurried=hurried)
+        async with lab:
             for _ in range(times):
                 row.trials.append(await lab.suffer(fault()))
             row.verdicts.append(await lab.settle())
