@@ -6,20 +6,21 @@ and again, and a component is silent from when they do not answer.
 
 import asyncio
 import logging
-import socket
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from app.core.clock import Clock
 from app.health import Component
 
-__all__ = ["ask_resolver", "ask_threads", "lost_threads", "watch"]
+__all__ = ["Threads", "watch"]
 
 _log = logging.getLogger(__name__)
 _TASKS: Final = Path("/proc/self/task")
-_NUMBERS: Final = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+_LASTING: Final = frozenset({"libuv-worker", "grpc-native-io"})
+"""What threads of libraries are named that do not end before the process; others may come and go."""
 
 
 async def watch(component: Component, pulse: Callable[[], Awaitable[object]], clock: Clock, seconds: float) -> None:
@@ -30,24 +31,40 @@ async def watch(component: Component, pulse: Callable[[], Awaitable[object]], cl
         await clock.sleep(seconds)
 
 
-async def ask_resolver() -> None:
-    """Come back when the event loop's threads do, which ask for names; this question needs no network."""
-    await asyncio.get_running_loop().getnameinfo(("127.0.0.1", 0), _NUMBERS)
+class Threads:
+    """The threads of this process that have to be there; `tasks` is where Linux has them all."""
 
+    def __init__(self, tasks: Path = _TASKS) -> None:
+        self._tasks = tasks
+        self._lasting: dict[str, str] = {}
+        """The names of those of libraries, by their numbers."""
 
-async def ask_threads(tasks: Path = _TASKS) -> None:
-    """Come back when no thread is lost; otherwise never."""
-    lost = lost_threads(tasks)
-    if lost:
-        _log.critical("threads have ended without a word, and what they do is not done: %s", ", ".join(lost))
-        await asyncio.get_running_loop().create_future()
+    async def ask(self) -> None:
+        """Come back when none is lost; otherwise never."""
+        lost = self.lost()
+        if lost:
+            _log.critical("threads have ended without a word, and what they do is not done: %s", ", ".join(lost))
+            await asyncio.get_running_loop().create_future()
 
+    def lost(self) -> list[str]:
+        """The names of those that Linux has no more: Python's that live as far as it knows, and lasting ones."""
+        there = self._there()
+        if not there:  # it is not Linux
+            return []
+        self._lasting |= {number: name for number, name in there.items() if name in _LASTING}
+        lasting = [name for number, name in self._lasting.items() if number not in there]
+        # Those of other types are not Python's, and come and go.
+        own = [thread for thread in threading.enumerate() if type(thread) is threading.Thread]
+        # In this order, because one may end in between as it should.
+        return lasting + [thread.name for thread in own if not self._is_there(thread) and thread.is_alive()]
 
-def lost_threads(tasks: Path) -> list[str]:
-    """The names of threads that live as far as Python knows, and that Linux has in `tasks` no more."""
-    if not tasks.is_dir():  # it is not Linux
-        return []
-    # Those of other types are no Python threads: libraries let them come and go without telling.
-    own = [thread for thread in threading.enumerate() if type(thread) is threading.Thread]
-    # In this order, because one may end in between as it should.
-    return [thread.name for thread in own if not (tasks / str(thread.native_id)).exists() and thread.is_alive()]
+    def _there(self) -> dict[str, str]:
+        there = {}
+        with suppress(FileNotFoundError):
+            for task in self._tasks.iterdir():
+                with suppress(OSError):  # it has ended
+                    there[task.name] = (task / "comm").read_text().strip()
+        return there
+
+    def _is_there(self, thread: threading.Thread) -> bool:
+        return (self._tasks / str(thread.native_id)).exists()

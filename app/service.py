@@ -32,10 +32,11 @@ from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
 from app.pipeline.tracing import TracedAttempts, TracedBatches
-from app.pulse import ask_resolver, ask_threads, watch
+from app.pulse import Threads, watch
 from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
+from app.receivers.grpc_pulse import GrpcPulse
 from app.receivers.http import HttpReceiver
 from app.receivers.turns import Turnstile
 from app.settings import Loaded, QueueSettings, ServerSettings, Settings, warnings
@@ -162,8 +163,8 @@ class Service:
                 )
             )
             hearts = [asyncio.create_task(self._beat(retries), name="heartbeat")]
-            pulses = {"threads": ask_threads, "resolver": ask_resolver, "OTLP/gRPC": grpc.pulse.beat}
-            for part, pulse in pulses.items():
+            beating = await lifetimes.enter_async_context(GrpcPulse())
+            for part, pulse in {"threads": Threads().ask, "gRPC": beating.beat}.items():
                 watching = watch(health.component(part, _STUCK_SECONDS), pulse, clock, _HEARTBEAT_SECONDS)
                 hearts.append(asyncio.create_task(watching, name=f"pulse of {part}"))
             for heart in hearts:

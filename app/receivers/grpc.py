@@ -12,7 +12,6 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -30,7 +29,6 @@ from app.receivers.grpc_calls import Caller, Calls
 from app.receivers.grpc_gate import NOTHING_CAME, Gate, GateForOthers
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.grpc_metadata import METADATA_BYTES, MetadataBound
-from app.receivers.grpc_pulse import GrpcPulse, OwnServer
 from app.receivers.grpc_reply import reply
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
@@ -84,7 +82,6 @@ class GrpcReceiver:
         self._calls = Calls(Handler(consumer, meter, instance=instance, tracer=tracer, doorkeeper=doorkeeper), meter)
         self._server: grpc.aio.Server | None = None
         self._stand_in: grpc.aio.Server | None = None
-        self._aside = AsyncExitStack()
         self.tasks: list[asyncio.Task[None]] = []
         """What runs for as long as the receiver does: nothing that could end."""
         self.port = settings.grpc_port
@@ -97,8 +94,6 @@ class GrpcReceiver:
             # First by ourselves, because gRPC does not say what is wrong, and would share a port with another process.
             bind(self._settings.host, self._settings.grpc_port, KEY).close()
             self._server = await self._serve(self._settings.grpc_port)
-            own = await self._aside.enter_async_context(OwnServer())
-            self.pulse = await self._aside.enter_async_context(GrpcPulse(own.target))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -108,7 +103,6 @@ class GrpcReceiver:
             self._server = self._stand_in = None
             # What came in the last moment is answered, if only by "later".
             await asyncio.gather(*(server.stop(_FLUSH_SECONDS) for server in servers))
-            await self._aside.aclose()
 
     def begin_closing(self) -> None:
         """Refuse new requests as retryable."""

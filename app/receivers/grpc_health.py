@@ -27,7 +27,6 @@ class GrpcHealth:
     """Answers for the server as a whole ("") and for the service of each signal: all of them are ready, or none."""
 
     _name: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
-    CHECK: Final = f"/{_name}/Check"
     _services: Final = frozenset({"", *(signal.service for signal in Signal)})
 
     def __init__(self, probes: Probes) -> None:

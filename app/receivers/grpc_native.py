@@ -31,7 +31,6 @@ from app.receivers.grpc import KEY
 from app.receivers.grpc_calls import Calls
 from app.receivers.grpc_health import GrpcHealth
 from app.receivers.grpc_metadata import METADATA_BYTES, size_of, too_much
-from app.receivers.grpc_pulse import GrpcPulse
 from app.receivers.handler import Handler
 from app.receivers.http_server import bind
 from app.receivers.meter import Meter
@@ -140,8 +139,6 @@ class NativeGrpcReceiver:
         receiving = asyncio.to_thread(self._receive, front, loop)
         self.tasks = [asyncio.create_task(receiving, name="calls of OTLP/gRPC")]
         self.port = front.bound_port
-        target = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self.pulse = await stack.enter_async_context(GrpcPulse(target, GrpcHealth.CHECK))
 
     async def _serve_health(self, stack: AsyncExitStack) -> str:
         """Serve what is not OTLP on a socket, and return its path."""

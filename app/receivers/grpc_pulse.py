@@ -1,4 +1,4 @@
-"""Calls from here to here, which come back for as long as gRPC's threads go on."""
+"""A call from here to here, which comes back for as long as gRPC's threads go on."""
 
 import secrets
 from contextlib import suppress
@@ -7,51 +7,37 @@ from typing import Final, Self
 import grpc
 import grpc.aio
 
-__all__ = ["GrpcPulse", "OwnServer"]
+__all__ = ["GrpcPulse"]
 
 _METHOD: Final = "/pulse.Pulse/Beat"
-"""Any will do for `OwnServer`."""
+"""Any will do."""
 
 
 class GrpcPulse:
-    """A channel to `target`, from entering to leaving."""
+    """A channel and its server, from entering to leaving.
 
-    def __init__(self, target: str, method: str = _METHOD) -> None:
-        self._target = target
-        self._method = method
+    Not the receiver's, where calls wait for their turn when there are many. It listens on a socket that is in no
+    directory, and has only this to say.
+    """
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self._target)
-        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(self._method)
+        target = f"unix-abstract:otlp-service-{secrets.token_hex(8)}"
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers((_Beats(),))
+        self._server.add_insecure_port(target)
+        await self._server.start()
+        self._channel = grpc.aio.insecure_channel(target)
+        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_METHOD)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._channel.close()
+        await self._server.stop(None)
 
     async def beat(self) -> None:
         """Return when the call has ended, however it has: all but silence is a sign of life."""
         with suppress(grpc.aio.AioRpcError):
             await self._call(b"")
-
-
-class OwnServer:
-    """What answers a pulse where calls to the receiver's own server may have to wait for their turn.
-
-    It listens on a socket that is in no directory.
-    """
-
-    def __init__(self) -> None:
-        self.target = f"unix-abstract:otlp-service-{secrets.token_hex(8)}"
-
-    async def __aenter__(self) -> Self:
-        self._server = grpc.aio.server()
-        self._server.add_generic_rpc_handlers((_Beats(),))
-        self._server.add_insecure_port(self.target)
-        await self._server.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.stop(None)
 
 
 class _Beats(grpc.GenericRpcHandler):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.health import Health
-from app.pulse import ask_resolver, ask_threads, lost_threads, watch
+from app.pulse import Threads, watch
 from tests.support.clock import FakeClock, turns
-
-MINE = Path("/proc/self/task")
 
 
 @pytest.fixture
@@ -32,11 +31,18 @@ def worker() -> Iterator[threading.Thread]:
     thread.join()
 
 
-def others(directory: Path, thread: threading.Thread) -> Path:
-    """The threads of this process as Linux would have them if it had `thread` no more."""
-    for number in {str(other.native_id) for other in threading.enumerate()} - {str(thread.native_id)}:
-        (directory / number).mkdir()
+def tasks(directory: Path, *numbers: int | None, name: str = "python") -> Path:
+    """Have Linux list threads with these numbers beside what it lists."""
+    for number in numbers:
+        task = directory / str(number)
+        task.mkdir()
+        (task / "comm").write_text(f"{name}\n")
     return directory
+
+
+def others(thread: threading.Thread) -> set[int | None]:
+    """The numbers of this process's threads without `thread`."""
+    return {other.native_id for other in threading.enumerate()} - {thread.native_id}
 
 
 async def test_a_component_is_silent_from_when_its_pulse_does_not_come_back() -> None:
@@ -60,29 +66,42 @@ async def test_a_component_is_silent_from_when_its_pulse_does_not_come_back() ->
     await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_threads_that_ask_for_names_answer() -> None:
-    await ask_resolver()
-
-
 def test_no_thread_is_lost_that_linux_has(worker: threading.Thread) -> None:
     assert worker.is_alive()
-    assert lost_threads(MINE) == []
+    assert Threads().lost() == []
 
 
 def test_a_thread_is_lost_that_linux_has_no_more(tmp_path: Path, worker: threading.Thread) -> None:
-    assert lost_threads(others(tmp_path, worker)) == ["worker"]
+    assert Threads(tasks(tmp_path, *others(worker))).lost() == ["worker"]
+
+
+def test_a_thread_of_a_library_is_lost_only_where_such_last(tmp_path: Path, worker: threading.Thread) -> None:
+    tasks(tmp_path, worker.native_id, *others(worker))
+    tasks(tmp_path, -1, name="libuv-worker")
+    tasks(tmp_path, -2, name="event_engine")
+    threads = Threads(tmp_path)
+    assert threads.lost() == []
+    for number in (-1, -2):
+        shutil.rmtree(tmp_path / str(number))
+    assert threads.lost() == ["libuv-worker"]
+
+
+def test_a_thread_that_ends_while_it_is_looked_at_is_none(tmp_path: Path, worker: threading.Thread) -> None:
+    tasks(tmp_path, worker.native_id, *others(worker))
+    (tmp_path / "-1").mkdir()  # what it is named was there a moment ago
+    assert Threads(tmp_path).lost() == []
 
 
 def test_where_nobody_lists_threads_none_is_lost(tmp_path: Path) -> None:
-    assert lost_threads(tmp_path / "nowhere") == []
+    assert Threads(tmp_path / "nowhere").lost() == []
 
 
 async def test_who_asks_for_threads_waits_for_ever_when_one_is_lost(
     tmp_path: Path, worker: threading.Thread, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await ask_threads()
+    await Threads().ask()
     with caplog.at_level(logging.CRITICAL):
-        asking = asyncio.create_task(ask_threads(others(tmp_path, worker)))
+        asking = asyncio.create_task(Threads(tasks(tmp_path, *others(worker))).ask())
         await turns()
     assert not asking.done()
     assert caplog.messages == ["threads have ended without a word, and what they do is not done: worker"]
