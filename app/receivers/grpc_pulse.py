@@ -11,6 +11,11 @@ __all__ = ["GrpcPulse"]
 
 _METHOD: Final = "/pulse.Pulse/Beat"
 """Any will do."""
+_OPTIONS: Final = (
+    ("grpc.max_allowed_incoming_connections", 1),  # ours: others could come from within the pod
+    ("grpc.max_concurrent_streams", 1),
+    ("grpc.max_receive_message_length", 0),
+)
 
 
 class GrpcPulse:
@@ -20,13 +25,15 @@ class GrpcPulse:
     directory, and has only this to say.
     """
 
+    def __init__(self) -> None:
+        self.target = f"unix-abstract:otlp-service-{secrets.token_hex(8)}"
+
     async def __aenter__(self) -> Self:
-        target = f"unix-abstract:otlp-service-{secrets.token_hex(8)}"
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_Beats(),))
-        self._server.add_insecure_port(target)
+        self._server.add_insecure_port(self.target)
         await self._server.start()
-        self._channel = grpc.aio.insecure_channel(target)
+        self._channel = grpc.aio.insecure_channel(self.target)
         self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_METHOD)
         return self
 
