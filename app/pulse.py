@@ -8,7 +8,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -47,24 +46,26 @@ class Threads:
             await asyncio.get_running_loop().create_future()
 
     def lost(self) -> list[str]:
-        """The names of those that Linux has no more: Python's that live as far as it knows, and lasting ones."""
-        there = self._there()
-        if not there:  # it is not Linux
+        """The names of those that Linux has no more: Python's that live as far as it knows, and lasting ones.
+
+        None where nobody can say: on other systems, and while there is no descriptor to look with.
+        """
+        try:
+            there = {task.name for task in self._tasks.iterdir()}
+        except OSError:
             return []
-        self._lasting |= {number: name for number, name in there.items() if name in _LASTING}
+        self._lasting |= {number: name for number in there if (name := self._name(number)) in _LASTING}
         lasting = [name for number, name in self._lasting.items() if number not in there]
         # Those of other types are not Python's, and come and go.
         own = [thread for thread in threading.enumerate() if type(thread) is threading.Thread]
         # In this order, because one may end in between as it should.
         return lasting + [thread.name for thread in own if not self._is_there(thread) and thread.is_alive()]
 
-    def _there(self) -> dict[str, str]:
-        there = {}
-        with suppress(FileNotFoundError):
-            for task in self._tasks.iterdir():
-                with suppress(OSError):  # it has ended
-                    there[task.name] = (task / "comm").read_text().strip()
-        return there
+    def _name(self, number: str) -> str:
+        try:
+            return (self._tasks / number / "comm").read_text().strip()
+        except OSError:  # it has just ended
+            return ""
 
     def _is_there(self, thread: threading.Thread) -> bool:
         return (self._tasks / str(thread.native_id)).exists()

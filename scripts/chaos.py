@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.chaos.catalogue import FAULTS, LONG, THREADS
-from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Protocol
+from tests.support.chaos.fault import Fault, Protocol
 from tests.support.chaos.needs import missing
 from tests.support.chaos.process_faults import Killed
 from tests.support.chaos.report import Row, tables
@@ -77,7 +76,7 @@ def tries(fault: type[Fault], times: int) -> dict[Protocol, int]:
     if fault in LONG:
         return {PROTOCOLS[0]: 1}
     if fault in THREADS:
-        return dict.fromkeys(PROTOCOLS, 1)
+        return dict.fromkeys(PROTOCOLS if fault.protocol is None else [fault.protocol], 1)
     wanted = times * KILLS if fault is Killed else times
     return dict.fromkeys(PROTOCOLS, -(-wanted // len(PROTOCOLS)))
 

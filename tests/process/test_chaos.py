@@ -13,8 +13,8 @@ from tests.support.chaos.backend_faults import EveryCode, Hanging, Resetting, Sw
 from tests.support.chaos.catalogue import FAULTS, LONG, THREADS
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
-from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Laboratory, Protocol
+from tests.support.chaos.fault import Fault, Protocol
+from tests.support.chaos.laboratory import Laboratory
 from tests.support.chaos.needs import missing
 from tests.support.chaos.process_faults import Killed, Terminated
 from tests.support.chaos.report import tables
@@ -37,7 +37,8 @@ ROOT = Path(__file__).parents[2]
 
 def cases() -> list[tuple[type[Fault], Protocol]]:
     turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
-    turns += [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(LONG + THREADS) if fault not in ALIKE]
+    others = [fault for fault in LONG + THREADS if fault not in ALIKE]
+    turns += [(fault, fault.protocol or PROTOCOLS[number % 2]) for number, fault in enumerate(others)]
     return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import resource
 import shutil
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -86,14 +88,31 @@ def test_a_thread_of_a_library_is_lost_only_where_such_last(tmp_path: Path, work
     assert threads.lost() == ["libuv-worker"]
 
 
-def test_a_thread_that_ends_while_it_is_looked_at_is_none(tmp_path: Path, worker: threading.Thread) -> None:
+def test_a_thread_whose_name_cannot_be_read_is_not_lost(tmp_path: Path, worker: threading.Thread) -> None:
     tasks(tmp_path, worker.native_id, *others(worker))
-    (tmp_path / "-1").mkdir()  # what it is named was there a moment ago
-    assert Threads(tmp_path).lost() == []
+    tasks(tmp_path, -1, name="libuv-worker")
+    threads = Threads(tmp_path)
+    assert threads.lost() == []
+    for task in tmp_path.iterdir():
+        (task / "comm").unlink()
+    assert threads.lost() == []
 
 
 def test_where_nobody_lists_threads_none_is_lost(tmp_path: Path) -> None:
     assert Threads(tmp_path / "nowhere").lost() == []
+
+
+def test_without_a_descriptor_to_look_with_none_is_lost(worker: threading.Thread) -> None:
+    threads = Threads()
+    assert worker.is_alive()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
+    lowest = next(number for number in count() if number not in used)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        assert threads.lost() == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_who_asks_for_threads_waits_for_ever_when_one_is_lost(

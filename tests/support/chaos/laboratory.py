@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from app.core.request import Signal
 from app.health import DEAD_LETTERS
 from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
-from tests.support.chaos.fault import Engine, Fault
+from tests.support.chaos.fault import Engine, Fault, Protocol
 from tests.support.chaos.figures import Figures
 from tests.support.chaos.judges import CHANNEL_BACKOFF, wrong_answers, wrong_books, wrong_endings, wrong_health
 from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
@@ -41,8 +41,6 @@ from tests.support.service import SOON, Service
 from tests.support.volume import Volume, can_mount
 
 __all__ = ["Laboratory", "Protocol", "Trial"]
-
-Protocol = Literal["http/protobuf", "grpc"]
 
 _MEMORY_LIMIT: Final = 256 << 20
 _EXPORT_TIMEOUT: Final = 1.0

@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -51,8 +52,11 @@ class Machine:
 
     def end_threads(self, process: int, word: str) -> int:
         """End the threads of a process that have `word` in their names; returns how many they were."""
-        threads = list(Path(f"/proc/{process}/task").iterdir())
-        chosen = [int(thread.name) for thread in threads if word in (thread / "comm").read_text()]
+        chosen = []
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if word in (thread / "comm").read_text():
+                    chosen.append(int(thread.name))
         for number in chosen:
             if _libc.tgkill(process, number, _END_THREAD):
                 error = ctypes.get_errno()

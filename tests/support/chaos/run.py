@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Laboratory, Protocol
+from tests.support.chaos.fault import Fault, Protocol
+from tests.support.chaos.laboratory import Laboratory
 from tests.support.chaos.report import Row
 
 __all__ = ["PROTOCOLS", "storm", "try_fault"]

@@ -78,7 +78,10 @@ class ExporterThreadDies(_ThreadDies):
 
 
 class ResolverDies(_ThreadDies):
+    """Those that ask for names; gRPC has its own."""
+
     name = "event loop's threads die"
+    protocol = "http/protobuf"
     thread = "libuv-worker"
 
 
