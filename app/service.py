@@ -32,9 +32,11 @@ from app.pipeline.dispatch import Dispatcher
 from app.pipeline.retry import Retry
 from app.pipeline.timeout import Timeout
 from app.pipeline.tracing import TracedAttempts, TracedBatches
+from app.pulse import Threads, watch
 from app.queue import Desk, DiskQueue, LmdbStore, MemoryQueue, Queue, QueueError
 from app.receivers.auth import Doorkeeper
 from app.receivers.grpc import GrpcReceiver
+from app.receivers.grpc_pulse import GrpcPulse
 from app.receivers.http import HttpReceiver
 from app.receivers.turns import Turnstile
 from app.settings import Loaded, QueueSettings, ServerSettings, Settings, warnings
@@ -160,8 +162,13 @@ class Service:
                     turnstile=turnstile,
                 )
             )
-            heart = asyncio.create_task(self._beat(retries), name="heartbeat")
-            lifetimes.callback(heart.cancel)
+            hearts = [asyncio.create_task(self._beat(retries), name="heartbeat")]
+            beating = await lifetimes.enter_async_context(GrpcPulse())
+            for part, pulse in {"threads": Threads().ask, "gRPC": beating.beat}.items():
+                watching = watch(health.component(part, _STUCK_SECONDS), pulse, clock, _HEARTBEAT_SECONDS)
+                hearts.append(asyncio.create_task(watching, name=f"pulse of {part}"))
+            for heart in hearts:
+                lifetimes.callback(heart.cancel)
             health.ready_now()
             _log.info(
                 "ready: OTLP/gRPC on %d, OTLP/HTTP on %d, admin on %d; version %s",
@@ -173,7 +180,7 @@ class Service:
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
-            for_ever = [heart, *queue.tasks, *dispatcher.tasks, *grpc.tasks, *http.tasks, *admin.tasks]
+            for_ever = [*hearts, *queue.tasks, *dispatcher.tasks, *grpc.tasks, *http.tasks, *admin.tasks]
             if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
                 return 1
             await self._drain(doors, grpc, http, dispatcher, retries)

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos.backend_faults import EveryCode, Resetting, Swapped, TakenUnheard
-from tests.support.chaos.catalogue import FAULTS, LONG
+from scripts import chaos
+from tests.support.chaos.backend_faults import EveryCode, Hanging, Resetting, Swapped, TakenUnheard
+from tests.support.chaos.catalogue import FAULTS, LONG, THREADS
 from tests.support.chaos.clients import Seen
 from tests.support.chaos.disk_faults import HeadFails, WriteFails
-from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Laboratory, Protocol
+from tests.support.chaos.fault import Fault, Protocol
+from tests.support.chaos.laboratory import Laboratory
 from tests.support.chaos.needs import missing
+from tests.support.chaos.process_faults import Killed, Terminated
 from tests.support.chaos.report import tables
 from tests.support.chaos.run import PROTOCOLS, storm, try_fault
+from tests.support.chaos.thread_faults import ExporterThreadDies, GrpcPollerDies, NativeReceiverDies
 
 pytestmark = pytest.mark.alone
 
@@ -24,6 +27,8 @@ BOTH = {EveryCode, Resetting, Swapped, TakenUnheard}
 """Those that are not the same over both of the exporter's protocols; the others take turns."""
 ELSEWHERE = {WriteFails, HeadFails}
 """Those that test_disk_faults.py has more to say about."""
+ALIKE = {ExporterThreadDies, GrpcPollerDies, NativeReceiverDies}
+"""Those that are noticed as the reader's end is; `scripts/chaos` tries them all."""
 STORM_SECONDS = 8
 SEED = int(os.environ.get("CHAOS_SEED", "7"))
 """The same storm each time, so that a change is judged by what it changed; `scripts/chaos` has another each time."""
@@ -32,7 +37,8 @@ ROOT = Path(__file__).parents[2]
 
 def cases() -> list[tuple[type[Fault], Protocol]]:
     turns = [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(FAULTS) if fault not in BOTH | ELSEWHERE]
-    turns += [(fault, PROTOCOLS[number % 2]) for number, fault in enumerate(LONG)]
+    others = [fault for fault in LONG + THREADS if fault not in ALIKE]
+    turns += [(fault, fault.protocol or PROTOCOLS[number % 2]) for number, fault in enumerate(others)]
     return turns + [(fault, protocol) for fault in FAULTS if fault in BOTH for protocol in PROTOCOLS]
 
 
@@ -51,13 +57,13 @@ def cases() -> list[tuple[type[Fault], Protocol]]:
 async def test_a_fault_loses_nothing_and_clients_are_told_the_truth(
     tmp_path: Path, fault: type[Fault], protocol: Protocol
 ) -> None:
-    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path, hurried=fault in LONG)
+    row = await try_fault(fault, 1, seed=SEED, protocol=protocol, directory=tmp_path, hurried=fault in LONG + THREADS)
     assert row.good, f"CHAOS_SEED={SEED} repeats it:\n" + "\n".join(row.wrong())
     assert row.verdicts[0].acknowledged
 
 
 async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
-    faults = [fault() for fault in FAULTS + LONG if not missing(fault)]
+    faults = [fault() for fault in FAULTS + LONG + THREADS if not missing(fault)]
     async with Laboratory(tmp_path, seed=1) as lab:
         await lab.clients.until_all_served("at first")
         await lab.kubelet.until_scraped(bool, "a scrape")
@@ -69,6 +75,16 @@ async def test_no_fault_shows_where_there_is_none(tmp_path: Path) -> None:
         for look in looks:
             look.cancel()
         await asyncio.gather(*looks, return_exceptions=True)
+
+
+async def test_nothing_is_well_again_before_a_process_has_ended_that_is_to_end(tmp_path: Path) -> None:
+    async with Laboratory(tmp_path, seed=1) as lab:
+        trial = await lab.suffer(Terminated(), Hanging(), hold=0.1)  # which serves all the while that it leaves
+        ended = lab.kubelet.lives[0].ended
+        assert ended is not None
+        assert ended < trial.over
+        await lab.settle()
+        assert (trial.wrong, lab.wrong) == ((), [])
 
 
 class Unheard(Fault):
@@ -96,6 +112,10 @@ async def test_several_faults_at_once_lose_nothing_and_clients_are_told_the_trut
     assert row.verdicts[0].acknowledged
 
 
+def test_the_script_kills_twenty_times() -> None:
+    assert sum(chaos.tries(Killed, chaos.TIMES).values()) >= 20
+
+
 @pytest.mark.needs("gcc")
 def test_the_script_writes_what_came_of_each_fault(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
@@ -105,7 +125,8 @@ def test_the_script_writes_what_came_of_each_fault(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert result.stdout.startswith("seed 5\n")
     assert result.stdout.endswith("nothing that was acknowledged was lost\n")
-    account, sight = report.read_text().split("\n\n")
+    account, sight, word = report.read_text().split("\n\n")
     assert account.splitlines()[2].startswith("| clock jumps | 2 | ")
     assert " | 0 | 0 |" in account, "none lost, none delivered again"
     assert sight.splitlines()[2].startswith("| clock jumps | acknowledged ")
+    assert word.splitlines()[2].startswith("| clock jumps | 200 | 200 | 0 | ")

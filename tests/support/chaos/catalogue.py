@@ -34,13 +34,32 @@ from tests.support.chaos.machine_faults import (
     MemoryShort,
     ThreadsExhausted,
 )
-from tests.support.chaos.process_faults import Killed, Stopped, Terminated
+from tests.support.chaos.process_faults import (
+    Killed,
+    Stopped,
+    Terminated,
+    TerminatedAway,
+    TerminatedHanging,
+    TerminatedSlow,
+)
+from tests.support.chaos.thread_faults import (
+    ExporterThreadDies,
+    GrpcPollerDies,
+    GrpcThreadsDie,
+    NativeReceiverDies,
+    NativeThreadDies,
+    ReaderDies,
+    ResolverDies,
+)
 
-__all__ = ["FAULTS", "LONG"]
+__all__ = ["FAULTS", "LONG", "THREADS"]
 
 FAULTS: Final[tuple[type[Fault], ...]] = (
     Killed,
     Terminated,
+    TerminatedSlow,
+    TerminatedHanging,
+    TerminatedAway,
     Stopped,
     LoopBlocked,
     Away,
@@ -68,3 +87,13 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
 )
 LONG: Final[tuple[type[Fault], ...]] = (SyncHangsForGood, WriterDies)
 """Those that take most of a minute, unless the laboratory is hurried: the service has to be stuck for half of one."""
+THREADS: Final[tuple[type[Fault], ...]] = (
+    ReaderDies,
+    ExporterThreadDies,
+    ResolverDies,
+    GrpcThreadsDie,
+    GrpcPollerDies,
+    NativeThreadDies,
+    NativeReceiverDies,
+)
+"""Those that are noticed as the two before, and are tried in a hurried laboratory alone."""

@@ -1,14 +1,16 @@
 """What a fault is: something that can be done to the service, or to what it needs, and taken back."""
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from tests.support.chaos.clients import Seen, Transport
 
 if TYPE_CHECKING:
     from tests.support.chaos.laboratory import Laboratory
 
-__all__ = ["ANSWERED", "EVERYTHING", "Fault"]
+__all__ = ["ANSWERED", "EVERYTHING", "Engine", "Fault", "Protocol"]
 
+Engine = Literal["grpcio", "native"]
+Protocol = Literal["http/protobuf", "grpc"]
 EVERYTHING: Final = frozenset({"process", "destination", "disk", "machine"})
 ANSWERED: Final = frozenset({Seen.TAKEN, Seen.LATER})
 """What clients may see whatever happens: the truth, or when to come back."""
@@ -32,6 +34,10 @@ class Fault:
     """What ``/health/live`` may answer beside 200."""
     notes: ClassVar[frozenset[str]] = frozenset()
     """Which notes may be in the body of ``/health/ready``, by their first word."""
+    engine: ClassVar[Engine] = "grpcio"
+    """What the service has OTLP/gRPC by, when it is tried singly."""
+    protocol: ClassVar[Protocol | None] = None
+    """The exporter's, where there is such a fault with one alone."""
     repeats: str = ""
     """Why what was delivered may be delivered again; empty where it may not."""
     touches: ClassVar[frozenset[str]] = EVERYTHING

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 import aiohttp
 
+from tests.support.chaos.figures import Figures
 from tests.support.process import Unexpected, until
 from tests.support.scrape import Scrape
 from tests.support.service import Service
@@ -67,6 +68,7 @@ class Observed:
     probes: list[Probe] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
     """Scrapes in which items were missing, or too many."""
+    figures: Figures = field(default_factory=Figures)
 
     @property
     def notes(self) -> set[str]:
@@ -91,6 +93,8 @@ class Kubelet:
         """Since the last `fresh`."""
         self.scrape = Scrape("")
         """The latest."""
+        self._scraped: Life | None = None
+        """Whose that was."""
 
     async def __aenter__(self) -> Self:
         self._tasks = [
@@ -227,7 +231,10 @@ class Kubelet:
                 notes = json.loads(body)["notes"] if body else {}
                 self.observed.probes.append(Probe(at, life, live, ready, notes))
                 if metrics == "200":
-                    self.scrape = Scrape(text)
+                    before, self.scrape = self.scrape, Scrape(text)
+                    # A process counts from zero.
+                    self.observed.figures.see(before if self._scraped is life else Scrape(""), self.scrape)
+                    self._scraped = life
                     self._check_law()
                 if live == "200":
                     dead_since = None

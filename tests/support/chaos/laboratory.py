@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from app.core.request import Signal
 from app.health import DEAD_LETTERS
 from tests.support.backend import Backend
 from tests.support.cgroup import MemoryCgroup, find_memory_cgroup
 from tests.support.chaos.clients import Answer, Clients, Seen
-from tests.support.chaos.fault import Fault
+from tests.support.chaos.fault import Engine, Fault, Protocol
+from tests.support.chaos.figures import Figures
 from tests.support.chaos.judges import CHANNEL_BACKOFF, wrong_answers, wrong_books, wrong_endings, wrong_health
 from tests.support.chaos.kubelet import NOT_LIVE, Kubelet
 from tests.support.chaos.machine import Machine
@@ -36,12 +37,10 @@ from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
-from tests.support.service import COMMAND, SOON, Service
+from tests.support.service import SOON, Service
 from tests.support.volume import Volume, can_mount
 
 __all__ = ["Laboratory", "Protocol", "Trial"]
-
-Protocol = Literal["http/protobuf", "grpc"]
 
 _MEMORY_LIMIT: Final = 256 << 20
 _EXPORT_TIMEOUT: Final = 1.0
@@ -49,16 +48,7 @@ _COMMIT: Final = 1.0
 """Within so many seconds after an answer was heard, that is on the disk, unless a fault is there."""
 _READ_LATE: Final = 0.5
 """How much later than it was sent the destination may see what it was sent, as it shares a loop with all clients."""
-_HURRIED: Final = (
-    sys.executable,
-    "-c",
-    """import sys
-from app import service
-from app.cli import main
-service._HEARTBEAT_SECONDS, service._SLOW_SECONDS, service._STUCK_SECONDS = 0.25, 1.0, 2.5
-sys.exit(main())""",
-)
-"""The service with a twelfth of its patience for a disk that does not answer."""
+_PROGRAM: Final = (sys.executable, "-m", "tests.support.chaos.program")
 _HURRIED_NOT_LIVE: Final = 1.0
 
 
@@ -82,15 +72,21 @@ class Trial:
     """The codes with which the service ended."""
     recovered: float
     """Seconds from the end of the fault until both transports took requests again, and something was delivered."""
+    live: Counter[str]
+    """What ``/health/live`` answered, by status."""
     ready: Counter[str]
     """What ``/health/ready`` answered, by status."""
     notes: frozenset[str]
+    figures: Figures
+    """What the metrics showed."""
     wrong: tuple[str, ...]
     """What should not have been."""
 
 
 class Laboratory:
-    """Runs from entering to leaving. `protocol` is the exporter's; `resend` has clients send again what failed.
+    """Runs from entering to leaving. `protocol` is the exporter's, `engine` that of OTLP/gRPC.
+
+    `resend` has clients send again what failed.
 
     Where it is `hurried`, a service that is stuck is killed for it after seconds, and not after most of a minute.
     """
@@ -101,11 +97,13 @@ class Laboratory:
         *,
         seed: int,
         protocol: Protocol = "http/protobuf",
+        engine: Engine = "grpcio",
         resend: bool = False,
         hurried: bool = False,
     ) -> None:
         self._directory = directory
         self.protocol: Protocol = protocol
+        self._engine = engine
         self._resend = resend
         self._hurried = hurried
         self.seed = seed
@@ -157,6 +155,7 @@ class Laboratory:
     def _make_service(self) -> Service:
         backend = self.backend
         settings: dict[str, dict[str, Any]] = {
+            "server": {"grpc_engine": self._engine},
             "exporter": {
                 "endpoint": backend.http_endpoint if self.protocol == "http/protobuf" else backend.grpc_endpoint,
                 "protocol": self.protocol,
@@ -177,7 +176,8 @@ class Laboratory:
             if library is not None:
                 preload = f"{environment.get('LD_PRELOAD', '')} {library.environment['LD_PRELOAD']}"
                 environment |= library.environment | {"LD_PRELOAD": preload.strip()}
-        return Service(self._directory, settings, environment, self.cgroup, _HURRIED if self._hurried else COMMAND)
+        program = (*_PROGRAM, "hurried" if self._hurried else "usual")
+        return Service(self._directory, settings, environment, self.cgroup, program)
 
     def restore_patience(self) -> None:
         """Have clients wait for their answers again as long as it takes."""
@@ -235,8 +235,10 @@ class Laboratory:
             details=Counter(answer.detail for answer in met if answer.seen is not Seen.TAKEN),
             endings=endings,
             recovered=recovered - relieved,
+            live=Counter(probe.live for probe in observed.probes),
             ready=Counter(probe.ready for probe in observed.probes),
             notes=frozenset(observed.notes),
+            figures=observed.figures,
             wrong=(
                 *wrong_answers(faults, met, self.kubelet.was_up),
                 *wrong_endings(faults, endings),

@@ -1,25 +1,38 @@
 /* Lets the machine under a program misbehave when a test says so: loaded in front of libc by LD_PRELOAD.
  *
  * MACHINE_FILE holds two 64-bit numbers, in the machine's byte order, which are looked at in each call: by how many
- * seconds the wall clock is wrong, and whether there are no more threads to be had. */
+ * seconds the wall clock is wrong, and whether there are no more threads to be had. A thread that gets the signal
+ * END_THREAD ends, wherever it is, and the others are not told. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { END_THREAD = 60 };
 
 static volatile int64_t *wishes;
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
+static void end_thread(int number)
+{
+    (void)number;
+    syscall(SYS_exit, 0);
+}
+
 static void __attribute__((constructor)) begin(void)
 {
+    struct sigaction action = {.sa_handler = end_thread};
+    sigaction(END_THREAD, &action, NULL);
     real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
     real_pthread_create = dlsym(RTLD_NEXT, "pthread_create");
     int file = open(getenv("MACHINE_FILE"), O_RDONLY | O_CLOEXEC);

@@ -1,7 +1,10 @@
 """A machine under a running service whose clock and threads fail when a test says so."""
 
+import ctypes
 import mmap
+import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -12,6 +15,10 @@ __all__ = ["Machine"]
 
 _SOURCE: Final = Path(__file__).with_name("machine.c")
 _WISHES: Final = struct.Struct("=qq")
+_END_THREAD: Final = 60
+"""The signal that does."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Machine:
@@ -42,6 +49,19 @@ class Machine:
         """Have no new thread begin, as at a limit of processes, or have it again."""
         self._no_threads = refuse
         self._wish()
+
+    def end_threads(self, process: int, word: str) -> int:
+        """End the threads of a process that have `word` in their names; returns how many they were."""
+        chosen = []
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if word in (thread / "comm").read_text():
+                    chosen.append(int(thread.name))
+        for number in chosen:
+            if _libc.tgkill(process, number, _END_THREAD):
+                error = ctypes.get_errno()
+                raise OSError(error, f"thread {number} cannot be ended: {os.strerror(error)}")
+        return len(chosen)
 
     def _wish(self) -> None:
         self._wishes[:] = _WISHES.pack(self._clock, self._no_threads)

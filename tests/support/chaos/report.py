@@ -7,6 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from tests.support.chaos.clients import Seen
+from tests.support.chaos.figures import Figures
 from tests.support.chaos.laboratory import Trial
 from tests.support.chaos.oracle import Verdict
 
@@ -89,17 +90,26 @@ class Row:
         """Return the cells of the second table."""
         seen = sum((trial.seen for trial in self.trials), Counter[Seen]())
         endings = Counter(code for trial in self.trials for code in trial.endings)
-        ready = sum((trial.ready for trial in self.trials), Counter[str]())
-        notes = sorted({note.split(":")[0].split(" of ")[0] for trial in self.trials for note in trial.notes})
         seconds = [trial.recovered for trial in self.trials]
         return [
             self.fault,
             _kinds(seen),
             _kinds(self.between),
             ", ".join(f"{code} ({times})" for code, times in sorted(endings.items())) or "none",
-            ", ".join(sorted(ready)) + (f"; {', '.join(notes)}" if notes else ""),
             f"{median(seconds):.1f} s, {max(seconds):.1f} s" if seconds else "never",
         ]
+
+    def word(self) -> list[str]:
+        """Return the cells of the third table."""
+        live, ready = (
+            ", ".join(sorted({status for trial in self.trials for status in getattr(trial, probe)}))
+            for probe in ("live", "ready")
+        )
+        notes = sorted({note.split(":")[0].split(" of ")[0] for trial in self.trials for note in trial.notes})
+        figures = Figures()
+        for trial in self.trials:
+            figures.merge(trial.figures)
+        return [self.fault, live, ready + (f"; {', '.join(notes)}" if notes else ""), *figures.cells()]
 
 
 _ACCOUNT = ["fault", "times", "acknowledged", "delivered", "lost", "delivered again, and why"]
@@ -108,8 +118,16 @@ _SIGHT = [
     "clients saw",
     "before, between and after",
     "exit codes",
-    "`/health/ready`; notes in it",
     "well again after: median, most",
+]
+_WORD = [
+    "fault",
+    "`/health/live`",
+    "`/health/ready`; notes in it",
+    "items refused",
+    "attempts to export",
+    "items that waited, and for how long, at most",
+    "and of items",
 ]
 _TOGETHER = ["fault", "times with others", "of these it showed", "with how many different ones"]
 
@@ -119,14 +137,16 @@ def _kinds(seen: Counter[Seen]) -> str:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Rows in Markdown: what became of the items, what was seen meanwhile, and which faults were there with others."""
-    account, sight = (_table(_ACCOUNT, [row.account() for row in rows]), _table(_SIGHT, [row.sight() for row in rows]))
+    """Rows in Markdown: what became of items, what clients saw, what the service said, which faults came together."""
+    account = _table(_ACCOUNT, [row.account() for row in rows])
+    sight = _table(_SIGHT, [row.sight() for row in rows])
+    word = _table(_WORD, [row.word() for row in rows])
     together = list(_together(trial for row in rows for trial in row.trials if len(trial.faults) > 1))
-    return "\n\n".join([account, sight, *([_table(_TOGETHER, together)] if together else [])])
+    return "\n\n".join([account, sight, word, *([_table(_TOGETHER, together)] if together else [])])
 
 
 def _together(trials: Iterable[Trial]) -> Iterator[list[str]]:
-    """The cells of the third table."""
+    """The cells of the fourth table."""
     times, shown, others = Counter[str](), Counter[str](), defaultdict[str, set[str]](set)
     for trial in trials:
         times.update(trial.faults)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.support.chaos.fault import Fault
-from tests.support.chaos.laboratory import Laboratory, Protocol
+from tests.support.chaos.fault import Fault, Protocol
+from tests.support.chaos.laboratory import Laboratory
 from tests.support.chaos.report import Row
 
 __all__ = ["PROTOCOLS", "storm", "try_fault"]
@@ -35,7 +35,8 @@ async def try_fault(
     with ExitStack() as stack:
         place = directory or Path(stack.enter_context(TemporaryDirectory(prefix="chaos-")))
         stack.enter_context(_told(row, seed, protocol))
-        async with Laboratory(place, seed=seed, protocol=protocol, hurried=hurried) as lab:
+        lab = Laboratory(place, seed=seed, protocol=protocol, engine=fault.engine, hurried=hurried)
+        async with lab:
             for _ in range(times):
                 row.trials.append(await lab.suffer(fault()))
             row.verdicts.append(await lab.settle())
