@@ -120,6 +120,8 @@ def _drained(report: Report) -> Iterator[str]:
             yield f"a batch of {signal.value} was {places} places out of its turn"
     if not drain.ramps:
         yield "more came at once than the destination's answers allow"
+    if not report.restarted.ramps:
+        yield "more came at once after a restart than the destination's answers allow"
     if (speed := full_speed(report)) is not None and speed < 0.8:
         yield f"it drained at {speed:.0%} of the usual speed"
 

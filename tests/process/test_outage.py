@@ -104,6 +104,8 @@ async def test_an_outage_in_which_clients_send_several_times_what_the_queue_hold
     assert drain.ramps, "one goes first, and each that is taken lets two go"
     assert drain.most_at_once == dict.fromkeys(Signal, CONCURRENCY), "until it goes at full speed"
     assert not report.usual.ramps, "there is no need for it where the destination was there all the while"
+    assert report.restarted.ramps, "nor does it know after a restart how the destination is"
+    assert report.restarted.most_at_once == dict.fromkeys(Signal, CONCURRENCY)
     assert drain.full_speed > 0.6 * report.usual.full_speed, "the answers take nearly all of the time"
 
 
@@ -183,6 +185,7 @@ def test_an_outage_in_which_all_is_as_it_has_to_be_is_no_complaint() -> None:
         (lambda report: report.memory.extend([(11.0, 93 * MIB)] * 20), "80 MiB when the queue was full, and 93 MiB"),
         (lambda report: report.displaced.update({Signal.LOGS: 21}), "a batch of logs was 21 places out of its turn"),
         (lambda report: report.drain.arrivals.append(Arrival(0.0, Signal.LOGS, 3, 1)), "more came at once"),
+        (lambda report: report.restarted.arrivals.append(Arrival(0.0, Signal.LOGS, 2, 0)), "once after a restart"),
         (lambda report: setattr(report.drain, "full_speed", 79.0), "it drained at 79% of the usual speed"),
     ],
 )

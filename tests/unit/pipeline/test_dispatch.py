@@ -147,6 +147,24 @@ async def test_signals_are_not_mixed(start: Start, admission: Admission, sink: S
     assert {taken.signal: taken.body.decode() for taken in sink.requests} == {s: s.value for s in Signal}
 
 
+@pytest.mark.parametrize("years", [1, -10])
+async def test_a_wall_clock_that_jumps_makes_no_batch_earlier_or_later(
+    start: Start, admission: Admission, sink: Sink, clock: FakeClock, years: int
+) -> None:
+    dispatcher = await start(batch_size=3, batch_timeout=LONG, concurrency=1, max_batch_bytes=2)
+    sink.hold()
+    for body, items in ((b"aa", 3), (b"bb", 3), (b"c", 1)):
+        await admission.consume(request(body, items))
+    await sink.wait_for_callers(1)
+    clock.set_wrong(years * 365 * 86_400.0)
+    sink.release()
+    await until(lambda: len(sink.requests) >= 2 and (dispatcher._filling or len(sink.requests) == 3))
+    assert [taken.body for taken in sink.requests] == [b"aa", b"bb"]
+    due = dispatcher._filling[TRACES].when()
+    assert due is not None
+    assert due - asyncio.get_running_loop().time() <= LONG
+
+
 # At most `concurrency` batches of a signal are under way at once.
 
 
