@@ -402,6 +402,15 @@ async def test_where_we_are_refused_amid_parts_the_rest_of_the_request_is_not_se
     assert [reason for reason, _ in await reasons(queue)] == ["not_allowed"]
 
 
+async def test_where_we_are_refused_after_a_part_was_the_rest_of_the_request_is_not_sent_either(
+    deliver: Deliver, queue: Queue
+) -> None:
+    destination = Destination(lambda _: [BAD, NOT_ALLOWED][len(destination.sent) - 1])
+    await deliver(destination, [spans_request(1, 1000)], max_bytes=50_000)
+    assert len(destination.sent) == 2
+    assert [reason for reason, _ in await reasons(queue)] == ["not_allowed"]
+
+
 async def test_where_the_first_part_is_refused_the_request_stays_as_it_is(deliver: Deliver, queue: Queue) -> None:
     body = spans_request(1, 1000)
     await deliver(Destination(lambda _: NOT_ALLOWED), [body], max_bytes=50_000)
