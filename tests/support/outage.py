@@ -99,6 +99,8 @@ class Report:
     """How large the queue's file was."""
     displaced: dict[Signal, int] = field(default_factory=dict)
     """See `displaced`."""
+    acknowledged: int = 0
+    """Requests, from the outage on."""
     lost: int = 0
     repeated: int = 0
 
@@ -115,6 +117,7 @@ class Report:
 
     def account(self, clients: Result, tally: Tally) -> None:
         """Compare what clients were told with what arrived."""
+        self.acknowledged += len(clients.acknowledged)
         self.lost += len(set(clients.acknowledged) - tally.arrived.keys())
         self.repeated += sum(times > 1 for times in tally.arrived.values())
 
