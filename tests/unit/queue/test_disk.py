@@ -495,17 +495,23 @@ async def test_a_commit_that_fails_is_told_to_clients_and_ends_the_queue(
         await turns()
         store.commit_error = lmdb.Error("mdb_txn_commit: Input/output error")
         store.before_commit.open()
-        for client in (first, second):
-            with pytest.raises(Retryable, match="cannot be written") as refusal:
-                await client
-            assert refusal.value.reason == "storage_failed"
         (committing,) = queue.tasks
         said = "disk failed: mdb_txn_commit: Input/output error; nothing more is acknowledged; 0 items wait in it"
         with pytest.raises(QueueError, match=said):
             await committing
+        await turns()
+        assert first.done(), "whose request was in it"
+        assert second.done(), "whose request waited behind"
+        for client in (first, second):
+            with pytest.raises(Retryable, match="cannot be written") as refusal:
+                await client
+            assert refusal.value.reason == "storage_failed"
         store.commit_error = None
+        late = asyncio.create_task(keep(queue))
+        await turns()
+        assert late.done(), "at once"
         with pytest.raises(Retryable, match="cannot be written"):
-            await keep(queue)
+            await late
         assert queue.items(TRACES) == 0
     assert store.closed
 
@@ -562,14 +568,14 @@ async def test_a_full_disk_refuses_and_resumes_when_there_is_room(
         await keep(queue, b"settled", 1, LOGS)
         store.postpone = True
         queue.settle(await take(queue, signal=LOGS))
-        with pytest.raises(Retryable) as refusal:
-            await keep(queue)
-        assert refusal.value.reason == "queue_full"
-        assert queue.full
-        assert "the disk under the queue is full; clients are told to come back" in caplog.messages
-        assert queue._room._reserved == 0
+        (answer,) = await asyncio.gather(keep(queue), return_exceptions=True)
+        full, reserved = queue.full, queue._room._reserved
         store.postpone = False
-        await clock.advance(1)
+        await clock.advance(1)  # before anything is asserted: a queue ends only when its disk has room
+        assert isinstance(answer, Retryable)
+        assert answer.reason == "queue_full"
+        assert (full, reserved) == (True, 0)
+        assert "the disk under the queue is full; clients are told to come back" in caplog.messages
         await keep(queue, b"more")
         deletes = [delete for _, deletes in store.commits for delete in deletes]
         assert deletes == [(LOGS, 2)]
