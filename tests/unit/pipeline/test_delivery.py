@@ -408,6 +408,8 @@ async def test_where_we_are_refused_after_a_part_was_the_rest_of_the_request_is_
     destination = Destination(lambda _: [BAD, NOT_ALLOWED][len(destination.sent) - 1])
     await deliver(destination, [spans_request(1, 1000)], max_bytes=50_000)
     assert len(destination.sent) == 2
+    (letter,) = await dead(queue)
+    assert letter == ExportRequest(TRACES, spans_request(1, 1000), 1000)
     assert [reason for reason, _ in await reasons(queue)] == ["not_allowed"]
 
 
