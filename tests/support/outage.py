@@ -1,6 +1,7 @@
 """A destination that is away while clients send several times what the queue holds, and comes back."""
 
 import asyncio
+import math
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -24,6 +25,8 @@ CONCURRENCY = 10
 FULL = "full: clients are told to come back"
 """The note in /health/ready."""
 _FIRST_FLOOD, _SECOND_FLOOD, _THIRD_FLOOD, _FOURTH_FLOOD = (1 << bit for bit in range(32, 36))  # numbers of spans
+_ANSWERS = math.ceil(math.log2(CONCURRENCY))
+"""After so many as many batches as ever may be under way."""
 _SAMPLE_SECONDS = 0.1
 _MIB = 1 << 20
 
@@ -51,7 +54,8 @@ class Drain:
     seconds: float = 0.0
     """From the first batch that came to the last that was answered."""
     full_speed: float = 0.0
-    """Bytes a second from when each signal had so many answers that as many as ever may be under way, to the last."""
+    """Bytes a second from when each signal had so many answers that as many as ever may be under way, and one for each
+    batch that was at the destination before, to the last."""
 
     @property
     def speed(self) -> float:
@@ -260,7 +264,11 @@ async def _drain(service: Service, tally: Tally, begin: Callable[[], Awaitable[N
     first, (last, _) = drain.arrivals[0].at, answered[-1]
     drain.seconds = last - first
     full = max(
-        next((a.at for a in drain.arrivals if a.signal is signal and 2**a.taken >= CONCURRENCY), last)
+        next(
+            # What was at the destination already had been merged and compressed before: that was no part of the drain.
+            (a.at for a in drain.arrivals if a.signal is signal and a.taken >= max(waiting[signal], _ANSWERS)),
+            last,
+        )
         for signal in Signal
     )
     so_far = max(size for at, size in answered if at <= full)
