@@ -24,7 +24,7 @@ FIGURES = {
     "memory_bytes": ("memory (RssAnon + RssShmem)", "MiB", _MIB),
     "descriptors": ("descriptors", "", 1),
     "threads": ("threads", "", 1),
-    "file_bytes": ("the queue's file, beyond what the largest backlog takes", "MiB", _MIB),
+    "file_bytes": ("the queue's file, for a backlog as large as the largest", "MiB", _MIB),
     "used_bytes": ("what is taken of it without a backlog", "MiB", _MIB),
     "p50_ms": ("from a request to its success, median", "ms", 1),
 }

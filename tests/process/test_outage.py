@@ -202,6 +202,12 @@ def test_an_outage_in_which_all_is_as_it_has_to_be_is_no_complaint() -> None:
     assert "| 1 refusals in 8 s, 503, 2 of them without a hint |" in table(report)
 
 
+def test_the_docs_have_the_rows_of_the_table() -> None:
+    docs = (ROOT / "docs" / "reliability.md").read_text()
+    heads = [line.split(" | ")[0] for line in table(well()).splitlines()]
+    assert [head for head in heads[2:] if f"\n{head} | " not in docs] == []
+
+
 @pytest.mark.parametrize(
     ("how", "complaint"),
     [

@@ -113,6 +113,12 @@ def test_what_came_of_both_kinds_is_told_in_one_table() -> None:
     assert list(KINDS) == ["processor", "queue"]
 
 
+def test_the_docs_have_the_rows_of_the_table() -> None:
+    docs = (ROOT / "docs" / "reliability.md").read_text()
+    heads = [line.split(" | ")[0] for line in table({"processor": well(), "queue": well()}).splitlines()]
+    assert [head for head in heads[2:] if f"\n{head} | " not in docs] == []
+
+
 def test_the_service_has_recovered_when_the_last_request_that_was_late_was_answered() -> None:
     report = well()
     assert report.recovered == pytest.approx(0.9 + 1.6)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from scripts.soak import complaints, judge, told
+from scripts.soak import complaints, judge, table, told
 from tests.support.process import Process
 from tests.support.soak import MAX_BYTES, Report, Sample, slope, trends
 from tests.support.soak_chart import draw
@@ -119,6 +119,12 @@ def test_what_goes_up_and_down_with_outages_and_has_noise_is_flat(capsys: pytest
     assert out.startswith("| | after 2.4 minutes | change in the 7.6 minutes since then | may rise by |\n| --- |")
     assert "\n| descriptors | 31.0 | +0.0 | 0.0 |\n" in out
     assert out.endswith("\nflat, and nothing was lost\n")
+
+
+def test_the_docs_have_the_rows_of_the_table() -> None:
+    docs = (ROOT / "docs" / "reliability.md").read_text()
+    heads = [line.split(" | ")[0] for line in table(trends(samples(), 30), 120, 480).splitlines()]
+    assert [head for head in heads[2:] if f"\n{head} | " not in docs] == []
 
 
 def test_what_grows_while_it_warms_up_and_no_more_is_flat() -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations, count
 from math import isnan, nan
+from operator import attrgetter
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -126,8 +127,8 @@ def trends(samples: Sequence[Sample], period: int) -> list[Trend]:
     """What has to be flat, and how it changed in `judged_seconds`; nothing where these are none.
 
     What is compared is the lowest value of each period, without its first third, in which the backlog of an outage is
-    delivered; and for the file its size in the end. An outage and other work on the machine make a figure higher for a
-    while; what grows raises the lowest value too.
+    delivered. An outage and other work on the machine make a figure higher for a while; what grows raises the lowest
+    value too.
     """
     seconds = judged_seconds(samples, period)
     if not seconds:
@@ -137,34 +138,34 @@ def trends(samples: Sequence[Sample], period: int) -> list[Trend]:
         samples[begin + third : begin + period] for begin in range(_WARM_UP * period, len(samples) - period + 1, period)
     ]
 
-    def lowest(name: str) -> list[tuple[float, float]]:
+    def lowest(figure: Callable[[Sample], float]) -> list[tuple[float, float]]:
         """Of each period, with the middle of its time."""
-        found = [
-            (median(sample.seconds for sample in each), [float(getattr(sample, name)) for sample in each])
-            for each in periods
-        ]
+        found = [(median(sample.seconds for sample in each), [figure(sample) for sample in each]) for each in periods]
         return [(at, min(known)) for at, values in found if (known := [value for value in values if not isnan(value)])]
 
-    def fitted(name: str, allowed: Callable[[float], float]) -> Trend:
-        points = lowest(name)
+    def fitted(name: str, figure: Callable[[Sample], float], allowed: Callable[[float], float]) -> Trend:
+        points = lowest(figure)
         level = points[0][1] if points else nan
         return Trend(name, level, slope(points) * seconds, allowed(level))
 
     def counted(name: str) -> Trend:
         """Not one more: what grows by one in all that time grows by hundreds in a month."""
-        (_, first), *_, (_, last) = lowest(name)
+        (_, first), *_, (_, last) = lowest(attrgetter(name))
         return Trend(name, first, last - first, 0)
 
-    begin, end = samples[_WARM_UP * period + third], samples[-1]
-    # It may be as much larger as the largest backlog is, which what was there already is reused for.
-    beyond = end.file_bytes - begin.file_bytes * end.peak_bytes / max(begin.peak_bytes, 1)
+    largest = max(samples[-1].peak_bytes, 1)
     return [
-        fitted("memory_bytes", lambda level: min(0.02 * level, _MIB * seconds / 600)),
+        fitted("memory_bytes", lambda s: s.memory_bytes, lambda level: min(0.02 * level, _MIB * seconds / 600)),
         counted("descriptors"),
         counted("threads"),
-        Trend("file_bytes", begin.file_bytes, beyond, max(0.05 * begin.file_bytes, 256 * _KIB)),
-        fitted("used_bytes", lambda _: max(0.02 * begin.peak_bytes, 256 * _KIB)),
-        fitted("p50_ms", lambda level: 0.25 * level),
+        # As large as it would be if the largest backlog of all had been there before: pages are used again.
+        fitted(
+            "file_bytes",
+            lambda s: s.file_bytes * largest / max(s.peak_bytes, 1),
+            lambda level: max(0.05 * level, 256 * _KIB),
+        ),
+        fitted("used_bytes", lambda s: s.used_bytes, lambda _: max(0.02 * largest, 256 * _KIB)),
+        fitted("p50_ms", lambda s: s.p50_ms, lambda level: 0.25 * level),
     ]
 
 

@@ -224,6 +224,17 @@ async def test_waiting_for_items_goes_on_when_they_are_gone_again(queue: Queue) 
     assert queue.waiting(TRACES) == 1
 
 
+async def test_waiting_for_items_ends_when_so_many_were_released(queue: Queue) -> None:
+    await keep(queue, items=3)
+    lease = await take(queue)
+    waiting = asyncio.create_task(queue.wait(TRACES, 3))
+    await turns()
+    assert not waiting.done()
+    queue.release(lease)
+    await turns()
+    assert waiting.done()
+
+
 async def test_what_nobody_waits_for_any_more_is_there_when_everything_is_committed(queue: Queue) -> None:
     given_up = asyncio.create_task(keep(queue, items=3))
     await asyncio.sleep(0)
