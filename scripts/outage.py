@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from app.core.request import Signal
-from tests.support.outage import CONCURRENCY, FULL, Report, outage
+from tests.support.outage import CONCURRENCY, FULL, Drain, Report, outage
 
 _MIB = 1 << 20
 _BATCH_BYTES = 3584 << 10  # the default
@@ -29,8 +30,7 @@ def main() -> int:
             Path(directory), bound, sent, batch_bytes=_BATCH_BYTES, tell=lambda line: print(line, flush=True)
         )
         report = asyncio.run(sending)
-    for line in told(report):
-        print(line)
+    print(f"\n{table(report)}\n")
     wrong = list(complaints(report, bound, sent))
     for complaint in wrong:
         print(f"FAILED: {complaint}")
@@ -53,33 +53,45 @@ def most_of(sizes: list[int]) -> int:
     return sizes[int(0.95 * (len(sizes) - 1))]
 
 
-def told(report: Report) -> Iterator[str]:
+def table(report: Report) -> str:
+    """What docs/reliability.md has of it."""
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {what} | {came} |" for what, came in _rows(report))])
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str]]:
     drain, clients = report.drain, report.clients
+    file, bodies = max(size for _, size in report.file) / _MIB, drain.kept_bytes / _MIB
+    yield "full", f"after {report.first_refusal:.1f} s; the file had {file:.0f} MiB, {bodies:.0f} MiB of them bodies"
     refusals = sum(times for answer, times in clients.answers.items() if answer in _LATER)
+    seconds, said = clients.seconds - report.first_refusal, " and ".join(sorted(clients.answers.keys() & _LATER))
+    hints = f"{clients.without_hint:,} of them without a hint" if clients.without_hint else "each with a hint"
+    yield "from then on", f"{refusals:,} refusals in {seconds:.0f} s, {said}, {hints}"
+    yield "sent", f"{clients.sent_bytes / _MIB:,.0f} MiB"
+    statuses = " and ".join(sorted({str(status) for _, status, _ in report.health}))
+    bodies_seen = [json.loads(body) for at, _, body in report.health if at < report.back_at]
+    notes = dict.fromkeys(f"`{note}`" for body in bodies_seen for note in body.get("notes", ()))
+    yield "`/health/ready`", f"{statuses} all the while; notes: {', '.join(notes) or 'none'}"
     value, later = settled_memory(report)
-    yield f"away for {report.back_at:.1f} s, full after {report.first_refusal:.1f} s"
-    yield f"the file had {max(size for _, size in report.file) / _MIB:.0f} MiB"
-    yield f"{clients.sent_bytes / _MIB:.0f} MiB sent; {refusals} refusals, {clients.without_hint} without a hint"
-    yield (
-        f"memory: {value / _MIB:.0f} MiB when it was full, from then until it was empty {later[0] / _MIB:.0f} to "
-        f"{later[-1] / _MIB:.0f} MiB; 95 of 100 samples have {most_of(later) / _MIB:.0f} MiB at most "
-        f"({most_of(later) / value - 1:+.0%})"
-    )
-    yield f"/health/ready, before it came back: {[body for at, _, body in report.health if at < report.back_at][-1]}"
+    most, rise = most_of(later), 100 * (most_of(later) / value - 1)
+    sizes = f"{value / _MIB:.0f}, {most / _MIB:.0f} ({rise:+.0f} %), {later[-1] / _MIB:.0f} MiB"
+    yield "memory when it was full; 95 of 100 samples until the queue was empty; the most", sizes
     if (speed := full_speed(report)) is None:
-        yield "drained too soon to tell how fast"
+        yield "drained", "too soon to tell how fast"
     else:
-        yield f"drained at {speed:.0%} of the usual speed, when {CONCURRENCY} batches of each signal might be under way"
-    yield "batches of one signal under way at the destination at most, by quarters of a second: " + " ".join(
-        str(drain.at_once(n / 4, (n + 1) / 4)) for n in range(int(4 * (drain.arrivals[-1].at)) + 1)
-    )
-    for signal in Signal:
-        seen = [arrival.in_flight for arrival in drain.arrivals if arrival.signal is signal][:20]
-        yield (
-            f"{signal.value}: as each came, with those beside it: {' '.join(map(str, seen))} …; "
-            f"out of turn by {report.displaced[signal]} places at most"
-        )
-    yield f"{len(clients.acknowledged)} requests acknowledged, {report.lost} lost, {report.repeated} delivered twice"
+        usual = f"{100 * speed:.0f} % of the usual speed ({report.usual.full_speed / _MIB:.0f} MiB/s)"
+        yield "drained", f"at {usual} once each signal was back at its full number of batches; has to be 80 %"
+    yield "under way at the destination for traces, as each batch came", _as_each_came(drain)
+    yield "the same after a `kill -9` with a full queue, and a start", _as_each_came(report.restarted)
+    places = f"more than {max(report.displaced.values())} batches after it"
+    allowed = f"{2 * CONCURRENCY} are allowed: {CONCURRENCY} are under way together"
+    before = "of what was acknowledged before another was sent, nothing came"
+    yield "order", f"oldest first for each signal: {before} {places} ({allowed})"
+    yield "acknowledged requests lost, delivered twice", f"{report.lost} of {report.acknowledged:,}, {report.repeated}"
+
+
+def _as_each_came(drain: Drain) -> str:
+    seen = [arrival.in_flight for arrival in drain.arrivals if arrival.signal is Signal.TRACES]
+    return f"{' '.join(map(str, seen[:20]))} …; then up to {max(seen[20:], default=max(seen))}"
 
 
 def complaints(report: Report, bound: int, sent: int) -> Iterator[str]:
@@ -120,6 +132,8 @@ def _drained(report: Report) -> Iterator[str]:
             yield f"a batch of {signal.value} was {places} places out of its turn"
     if not drain.ramps:
         yield "more came at once than the destination's answers allow"
+    if not report.restarted.ramps:
+        yield "more came at once after a restart than the destination's answers allow"
     if (speed := full_speed(report)) is not None and speed < 0.8:
         yield f"it drained at {speed:.0%} of the usual speed"
 

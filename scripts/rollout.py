@@ -7,14 +7,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.rollout import BALANCERS, SDKS, WAYS, Rollout, Way, missing, roll
 
 LONGEST_SECONDS = 300.0
 """What takes longer has failed; it takes a tenth of that."""
-_COLUMNS = ("how", "balancer", "client", "exports", "to send again", "failed", "spans taken", "lost", "twice")
 
 
 def main() -> int:
@@ -35,7 +34,8 @@ def main() -> int:
         if balancer not in lacking and options.only in f"{way.name}, {balancer}"
     ]
     rollouts = {case: asyncio.run(run(*case, options.times, sdks)) for case in cases}
-    print(table(rollouts))
+    if rollouts:
+        print(f"\n{table(rollouts)}\n\n{told(rollouts)}\n")
     wrong = [line for case, rollout in rollouts.items() for line in complaints(*case, rollout)]
     for line in wrong:
         print(f"FAILED: {line}")
@@ -56,23 +56,50 @@ async def run(way: Way, balancer: str, times: int, sdks: Sequence[str]) -> Rollo
 
 
 def table(rollouts: Mapping[tuple[Way, str], Rollout]) -> str:
-    lines: list[Iterable[object]] = [_COLUMNS, ["---"] * len(_COLUMNS)]
-    for (way, balancer), rollout in rollouts.items():
-        for row in rollout.rows:
-            exports = row.exports, row.again, len(row.failed)
-            lines.append((way.name, balancer, row.client, *exports, row.acknowledged, row.lost, row.repeated))
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    """What docs/reliability.md has of it: how many exports each client made, and how many it would have to repeat."""
+    clients = list(dict.fromkeys(row.client for rollout in rollouts.values() for row in rollout.rows))
+    columns = [[f"{way.name}, {balancer}" for way, balancer in rollouts], ["---"] * len(rollouts)]
+    for client in clients:
+        found = [next(row for row in rollout.rows if row.client == client) for rollout in rollouts.values()]
+        columns.append([f"{row.exports:,}{f' ({row.again:,})' if row.again else ''}" for row in found])
+    heads = ["exports (to send again)", "---", *clients]
+    return "\n".join(f"| {' | '.join([head, *cells])} |" for head, cells in zip(heads, columns, strict=True))
+
+
+def told(rollouts: Mapping[tuple[Way, str], Rollout]) -> str:
+    """What came of all of it together."""
+    rows = [row for rollout in rollouts.values() for row in rollout.rows]
+    exports, failed, acknowledged, lost, repeated = (
+        sum(figures)
+        for figures in zip(
+            *((row.exports, len(row.failed), row.acknowledged, row.lost, row.repeated) for row in rows), strict=True
+        )
+    )
+    again = sum(rollout.accepted_again for rollout in rollouts.values())
+    refused = sum(rollout.refused for rollout in rollouts.values())
+    return (
+        f"Of {exports:,} exports {failed:,} failed that need not. Of {acknowledged:,} spans that were acknowledged "
+        f"{lost:,} are lost. Spans came again {repeated:,} times, and were accepted again {again:,} times, because a "
+        f"client sent them again or a hand-off was cut. {refused:,} connections were refused."
+    )
 
 
 def complaints(way: Way, balancer: str, rollout: Rollout) -> Iterator[str]:
     where = f"{way.name}, {balancer}"
     if rollout.refused:
         yield f"{where}: {rollout.refused} connections were led to an instance that refused them"
+    if rollout.accepted_again < 0:
+        yield f"{where}: {-rollout.accepted_again} spans arrived that no instance says it accepted"
+    repeated = sum(row.repeated for row in rollout.rows)
+    if repeated > max(0, rollout.accepted_again):
+        yield f"{where}: spans came again {repeated} times, and were accepted again {rollout.accepted_again} times"
     for row in rollout.rows:
         if not row.acknowledged:
             yield f"{where}, {row.client}: nothing was taken"
         if row.lost:
             yield f"{where}, {row.client}: {row.lost} spans that were acknowledged are lost"
+        if row.repeated and row.client.startswith("raw") and not way.handoff:
+            yield f"{where}, {row.client}: spans came again {row.repeated} times, and it sends nothing again"
         if row.without_hint:
             yield f"{where}, {row.client}: {row.without_hint} refusals did not say when to come back"
         for error, times in Counter(row.failed).items():

@@ -13,17 +13,12 @@ import grpc
 import pytest
 
 from app.core.request import Signal
+from tests.support.accounts import accounts
 from tests.support.backend import Backend
 from tests.support.load import Load, identities, spans_request
 from tests.support.patience import PATIENCE
 from tests.support.raw_http import RawClient, post
 from tests.support.service import SOON, Service
-
-
-def account(log: str) -> dict[str, int]:
-    """The figures of the last account in a log."""
-    line = re.findall(r"stopped: ([^\"\n]+)", log)[-1]
-    return {word: int(number) for number, word in re.findall(r"(\d+) (?:items )?(\w+)", line)}
 
 
 def handles_sigterm(pid: int) -> bool:
@@ -42,7 +37,7 @@ async def test_sigterm_under_load_drops_nothing_and_its_numbers_add_up(tmp_path:
         arrived = Counter(identities(request.body for request in backend.taken))
         assert load.acknowledged <= arrived.keys()
         assert max(arrived.values()) == 1
-        figures = account(service.log)
+        figures = accounts(service.log)[-1]
         assert figures == {
             "accepted": len(arrived), "recovered": 0, "delivered": len(arrived), "dropped": 0, "dead": 0, "left": 0
         }  # fmt: skip
@@ -82,7 +77,7 @@ async def test_with_the_collector_away_a_drain_ends_in_time_and_leaves_all_on_di
         async with Load(service.http_url, None) as load:
             await load.until_acknowledged(2000)
         assert await service.terminate() == 0
-        figures = account(service.log)
+        figures = accounts(service.log)[-1]
         assert figures["left"] == figures["accepted"] >= 2000
         assert figures["delivered"] == figures["dropped"] == 0
         async with backend:
@@ -139,7 +134,7 @@ async def test_who_waits_for_delivery_when_the_service_ends_is_told_to_come_back
         assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "google.rpc.retryinfo-bin" in dict(refusal.value.trailing_metadata())
         assert await service.wait() == 0
-    assert account(service.log)["left"] == 20
+    assert accounts(service.log)[-1]["left"] == 20
 
 
 async def test_a_service_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:

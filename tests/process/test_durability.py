@@ -10,6 +10,7 @@ import pytest
 
 from app.core.request import Signal
 from tests.support.backend import Backend
+from tests.support.lives import unexplained
 from tests.support.load import Load, identities
 from tests.support.service import SOON, Service
 from tests.support.strace import Call, Strace
@@ -42,6 +43,7 @@ async def test_every_acknowledged_span_arrives_though_the_service_is_killed_agai
         lost = load.acknowledged - arrived.keys()
         assert not lost, f"seed {seed}: {len(lost)} of {len(load.acknowledged)} acknowledged spans were lost"
         assert arrived.keys() <= load.acknowledged | load.unacknowledged
+        assert unexplained(backend.taken) == set(), f"seed {seed}: only a kill has something delivered again"
         assert "0 left on disk" in service.log
 
 

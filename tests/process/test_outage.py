@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.core.request import Signal
-from scripts.outage import complaints, told
+from scripts.outage import complaints, table
 from tests.support.backend import Backend
 from tests.support.flood import Result
 from tests.support.load import Load, identities
@@ -104,6 +104,8 @@ async def test_an_outage_in_which_clients_send_several_times_what_the_queue_hold
     assert drain.ramps, "one goes first, and each that is taken lets two go"
     assert drain.most_at_once == dict.fromkeys(Signal, CONCURRENCY), "until it goes at full speed"
     assert not report.usual.ramps, "there is no need for it where the destination was there all the while"
+    assert report.restarted.ramps, "nor does it know after a restart how the destination is"
+    assert report.restarted.most_at_once == dict.fromkeys(Signal, CONCURRENCY)
     assert drain.full_speed > 0.6 * report.usual.full_speed, "the answers take nearly all of the time"
 
 
@@ -111,9 +113,12 @@ def test_the_script_does_it_with_as_much_as_it_is_told() -> None:
     command = [sys.executable, "-m", "scripts.outage", "--bound", "32", "--sent", "24"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
-    assert re.search(r"\n24 MiB sent; [1-9]\d* refusals, 0 without a hint\n", ended.stdout)
-    assert re.search(r"\n[1-9]\d* requests acknowledged, 0 lost, 0 delivered twice\n", ended.stdout)
-    assert "\ndrained too soon to tell how fast\n" in ended.stdout
+    rows = dict(line[2:-2].split(" | ", 1) for line in ended.stdout.splitlines() if re.match(r"\| \w|\| `", line))
+    assert re.match(r"[1-9][\d,]* refusals in \d+ s, 503 and UNAVAILABLE, each with a hint$", rows["from then on"])
+    assert rows["sent"] == "24 MiB"
+    assert re.match("200 all the while; notes: ", rows["`/health/ready`"])
+    assert rows["drained"] == "too soon to tell how fast"
+    assert re.match(r"0 of [1-9][\d,]*, 0$", rows["acknowledged requests lost, delivered twice"])
 
 
 def test_who_was_there_before_another_for_certain_is_out_of_its_turn_behind_it() -> None:
@@ -137,12 +142,13 @@ def test_ten_at_once_are_no_ramp_and_two_for_each_answer_are() -> None:
 def well() -> Report:
     """An outage of ten seconds in which all is as it has to be, full after two."""
     full = json.dumps({"notes": {"queue": FULL} | {f"export of {signal.value}": "away" for signal in Signal}})
-    ramp = [(1, 0), (2, 1), (4, 3), (10, 9)]
+    steps = [(1, 0), (2, 1), (4, 3), (10, 9)]
+    ramp = [Arrival(0.1, signal, number, taken) for signal in Signal for number, taken in steps]
     return Report(
-        usual=Drain(full_speed=100.0),
-        drain=Drain(
-            [Arrival(0.1, signal, number, taken) for signal in Signal for number, taken in ramp], full_speed=90.0
-        ),
+        usual=Drain(full_speed=100.0 * MIB),
+        drain=Drain(ramp, full_speed=90.0 * MIB, kept_bytes=13 * MIB),
+        restarted=Drain(ramp.copy()),
+        acknowledged=900,
         clients=Result(
             seconds=10.0,
             ended_at=110.0,
@@ -167,7 +173,39 @@ def spoilt(how: Callable[[Report], object]) -> list[str]:
 
 def test_an_outage_in_which_all_is_as_it_has_to_be_is_no_complaint() -> None:
     assert spoilt(lambda _: None) == []
-    assert "drained at 90% of the usual speed" in " ".join(told(well()))
+    report = well()
+    report.clients.without_hint = 2
+    order = "of what was acknowledged before another was sent, nothing came more than 9 batches after it"
+    assert table(well()).splitlines() == [
+        "| | |",
+        "| --- | --- |",
+        *(
+            f"| {what} | {came} |"
+            for what, came in {
+                "full": "after 2.0 s; the file had 32 MiB, 13 MiB of them bodies",
+                "from then on": "1 refusals in 8 s, 503, each with a hint",
+                "sent": "40 MiB",
+                "`/health/ready`": "200 all the while; notes: `queue`, `export of traces`, `export of metrics`, "
+                "`export of logs`",
+                "memory when it was full; 95 of 100 samples until the queue was empty; the most": (
+                    "80, 80 (+0 %), 80 MiB"
+                ),
+                "drained": "at 90 % of the usual speed (100 MiB/s) once each signal was back at its full number of "
+                "batches; has to be 80 %",
+                "under way at the destination for traces, as each batch came": "1 2 4 10 …; then up to 10",
+                "the same after a `kill -9` with a full queue, and a start": "1 2 4 10 …; then up to 10",
+                "order": f"oldest first for each signal: {order} (20 are allowed: 10 are under way together)",
+                "acknowledged requests lost, delivered twice": "0 of 900, 0",
+            }.items()
+        ),
+    ]
+    assert "| 1 refusals in 8 s, 503, 2 of them without a hint |" in table(report)
+
+
+def test_the_docs_have_the_rows_of_the_table() -> None:
+    docs = (ROOT / "docs" / "reliability.md").read_text()
+    heads = [line.split(" | ")[0] for line in table(well()).splitlines()]
+    assert [head for head in heads[2:] if f"\n{head} | " not in docs] == []
 
 
 @pytest.mark.parametrize(
@@ -183,7 +221,8 @@ def test_an_outage_in_which_all_is_as_it_has_to_be_is_no_complaint() -> None:
         (lambda report: report.memory.extend([(11.0, 93 * MIB)] * 20), "80 MiB when the queue was full, and 93 MiB"),
         (lambda report: report.displaced.update({Signal.LOGS: 21}), "a batch of logs was 21 places out of its turn"),
         (lambda report: report.drain.arrivals.append(Arrival(0.0, Signal.LOGS, 3, 1)), "more came at once"),
-        (lambda report: setattr(report.drain, "full_speed", 79.0), "it drained at 79% of the usual speed"),
+        (lambda report: report.restarted.arrivals.append(Arrival(0.0, Signal.LOGS, 2, 0)), "once after a restart"),
+        (lambda report: setattr(report.drain, "full_speed", 79.0 * MIB), "it drained at 79% of the usual speed"),
     ],
 )
 def test_a_single_thing_that_is_not_as_it_has_to_be_fails_the_script(

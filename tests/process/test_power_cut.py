@@ -16,6 +16,7 @@ async def test_every_acknowledged_span_arrives_though_the_power_is_cut(tmp_path:
     report = await cut_power(tmp_path, ROUNDS, seed)
     assert not report.lost, f"seed {seed}: {report}"
     assert not report.invented, f"seed {seed}: {report}"
+    assert not report.unexplained, f"seed {seed}: {report}"
     assert report.acknowledged
     assert report.endings.keys() <= {1, -7}, f"seed {seed}: {report}"  # an error, or SIGBUS from what it cannot read
     assert report.lost_unsynced == ROUNDS, f"seed {seed}: the cuts lose nothing that was not synced"

@@ -3,13 +3,14 @@
 scripts/rollout does all of it with each SDK. What clients may see of it is in docs/reliability.md.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.rollout import complaints, table
+from scripts.rollout import complaints, table, told
 from tests.support.rollout import BALANCERS, SDKS, WAYS, Rollout, Row, Way, roll
 
 pytestmark = pytest.mark.alone
@@ -25,6 +26,7 @@ async def replaced(way: Way, balancer: str, directory: Path, *sdks: str) -> None
     clients = [row.client for row in rollout.rows if not row.client.startswith("raw")]
     assert clients == [f"{sdk}, {transport}" for sdk in sdks for transport in ("HTTP", "gRPC")]
     assert {row.repeated for row in rollout.rows} == {0}, "no instance ended in the middle of something"
+    assert rollout.accepted_again >= 0, "what clients sent again and had accepted twice would have arrived twice"
 
 
 @pytest.mark.needs("go client")
@@ -53,20 +55,12 @@ def test_the_script_writes_what_came_of_each_client() -> None:
     command = [sys.executable, "-m", "scripts.rollout", "--times", "1", "--only", "new ones, TCP", "--sdk", "Python"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ended.stdout.splitlines() if line[0] == "|"]
-    assert rows[0] == [
-        "how",
-        "balancer",
-        "client",
-        "exports",
-        "to send again",
-        "failed",
-        "spans taken",
-        "lost",
-        "twice",
-    ]
-    assert [row[:3] for row in rows[-2:]] == [["new ones", "TCP", "Python, HTTP"], ["new ones", "TCP", "Python, gRPC"]]
-    assert all(int(row[3]) > 0 and row[5] == row[7] == row[8] == "0" for row in rows[2:])
+    rows = [line[2:-2].split(" | ") for line in ended.stdout.splitlines() if line.startswith("| ")]
+    assert rows[0] == ["exports (to send again)", "new ones, TCP"]
+    assert [row[0] for row in rows[-2:]] == ["Python, HTTP", "Python, gRPC"]
+    assert all(re.match(r"[1-9][\d,]*( \(\d+\))?$", row[1]) for row in rows[2:])
+    assert re.search(r"\nOf [1-9][\d,]+ exports 0 failed that need not\. ", ended.stdout)
+    assert " spans that were acknowledged 0 are lost. Spans came again 0 times, " in ended.stdout
 
 
 def test_the_script_knows_nothing_to_do() -> None:
@@ -83,11 +77,28 @@ def test_the_script_knows_nothing_to_do() -> None:
         (Row("Go, HTTP", acknowledged=20, lost=1), "Go, HTTP: 1 spans that were acknowledged are lost"),
         (Row("raw, HTTP", acknowledged=20, without_hint=2), "raw, HTTP: 2 refusals did not say when to come back"),
         (Row("Go, gRPC", acknowledged=20, failed=["EOF"] * 3), "Go, gRPC: 3 exports failed: EOF"),
+        (
+            Row("raw, HTTP", acknowledged=20, repeated=20),
+            "raw, HTTP: spans came again 20 times, and it sends nothing again",
+        ),
     ],
 )
 def test_what_a_client_lost_fails_the_script(row: Row, complaint: str) -> None:
     well = Row("Python, HTTP", exports=1, acknowledged=20)
-    assert list(complaints(NEW_ONES, "TCP", Rollout([well, row], 0))) == [f"new ones, TCP, {complaint}"]
+    rollout = Rollout([well, row], 0, accepted_again=20)
+    assert list(complaints(NEW_ONES, "TCP", rollout)) == [f"new ones, TCP, {complaint}"]
+
+
+def test_what_came_again_is_explained_by_what_was_accepted_again_and_fails_the_script_otherwise() -> None:
+    def told_of(again: int, way: Way = NEW_ONES, client: str = "Python, gRPC") -> list[str]:
+        row = Row(client, exports=1, acknowledged=20, repeated=20)
+        return list(complaints(way, "TCP", Rollout([row], 0, accepted_again=again)))
+
+    assert told_of(20) == []
+    assert told_of(20, HANDED_OFF, "raw, HTTP") == [], "a hand-off that was cut"
+    assert told_of(0) == ["new ones, TCP: spans came again 20 times, and were accepted again 0 times"]
+    assert told_of(19) == ["new ones, TCP: spans came again 20 times, and were accepted again 19 times"]
+    assert told_of(-1)[0] == "new ones, TCP: 1 spans arrived that no instance says it accepted"
 
 
 def test_a_connection_that_is_refused_fails_the_script() -> None:
@@ -96,10 +107,20 @@ def test_a_connection_that_is_refused_fails_the_script() -> None:
 
 
 def test_what_is_done_several_times_is_told_in_one_table() -> None:
-    total = Rollout([], 0)
+    total, other = Rollout([], 0), Rollout([], 0)
     for _ in range(3):
-        total.merge(Rollout([Row("Node.js, gRPC", 10, 1, ["EOF"], 0, 180, 20, 40)], 1))
-    assert total.refused == 3
-    case = WAYS[0], BALANCERS[0]
-    assert table({case: total}).splitlines()[2] == "| new ones | TCP | Node.js, gRPC | 30 | 3 | 3 | 540 | 60 | 120 |"
+        total.merge(Rollout([Row("Node.js, gRPC", 1000, 1, ["EOF"], 0, 180, 20, 40)], 1, 60))
+        other.merge(Rollout([Row("Node.js, gRPC", 10, 0, [], 0, 180, 0, 0)], 0, 0))
+    assert (total.refused, total.accepted_again) == (3, 180)
+    both = {(WAYS[0], BALANCERS[0]): total, (WAYS[2], BALANCERS[1]): other}
+    assert table(both).splitlines() == [
+        "| exports (to send again) | new ones, TCP | a volume each, collector away, nginx |",
+        "| --- | --- | --- |",
+        "| Node.js, gRPC | 3,000 (3) | 30 |",
+    ]
+    assert told(both) == (
+        "Of 3,030 exports 3 failed that need not. Of 1,080 spans that were acknowledged 60 are lost. Spans came again "
+        "120 times, and were accepted again 180 times, because a client sent them again or a hand-off was cut. "
+        "3 connections were refused."
+    )
     assert SDKS == ("Python", "Node.js", "Go")

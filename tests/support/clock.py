@@ -17,13 +17,18 @@ class FakeClock:
     def __init__(self) -> None:
         self.now = 0.0
         """What `monotonic` says."""
+        self._wrong_ns = 0
         self._asleep: list[tuple[float, asyncio.Future[None]]] = []
 
     def monotonic(self) -> float:
         return self.now
 
     def now_ns(self) -> int:
-        return _EPOCH_NS + round(self.now * 1e9)
+        return _EPOCH_NS + round(self.now * 1e9) + self._wrong_ns
+
+    def set_wrong(self, seconds: float) -> None:
+        """Have the wall clock, and that alone, be `seconds` ahead from now on."""
+        self._wrong_ns = round(seconds * 1e9)
 
     async def sleep(self, seconds: float) -> None:
         alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()

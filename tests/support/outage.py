@@ -1,10 +1,11 @@
 """A destination that is away while clients send several times what the queue holds, and comes back."""
 
 import asyncio
+import math
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +24,9 @@ CONCURRENCY = 10
 """Batches of a signal that are under way at once, at most: the default."""
 FULL = "full: clients are told to come back"
 """The note in /health/ready."""
-_FIRST_FLOOD, _SECOND_FLOOD, _THIRD_FLOOD = 1 << 32, 1 << 33, 1 << 34  # the numbers of their spans
+_FIRST_FLOOD, _SECOND_FLOOD, _THIRD_FLOOD, _FOURTH_FLOOD = (1 << bit for bit in range(32, 36))  # numbers of spans
+_ANSWERS = math.ceil(math.log2(CONCURRENCY))
+"""After so many as many batches as ever may be under way."""
 _SAMPLE_SECONDS = 0.1
 _MIB = 1 << 20
 
@@ -51,7 +54,8 @@ class Drain:
     seconds: float = 0.0
     """From the first batch that came to the last that was answered."""
     full_speed: float = 0.0
-    """Bytes a second from when each signal had so many answers that as many as ever may be under way, to the last."""
+    """Bytes a second from when each signal had so many answers that as many as ever may be under way, and one for each
+    batch that was at the destination before, to the last."""
 
     @property
     def speed(self) -> float:
@@ -91,12 +95,16 @@ class Report:
     empty_at: float = 0.0
     """When the queue was empty."""
     drain: Drain = field(default_factory=Drain)
+    restarted: Drain = field(default_factory=Drain)
+    """The queue was full once more when the service was killed, and it was started where the destination is there."""
     memory: list[tuple[float, int]] = field(default_factory=list)
     """RssAnon + RssShmem."""
     file: list[tuple[float, int]] = field(default_factory=list)
     """How large the queue's file was."""
     displaced: dict[Signal, int] = field(default_factory=dict)
     """See `displaced`."""
+    acknowledged: int = 0
+    """Requests, from the outage on."""
     lost: int = 0
     repeated: int = 0
 
@@ -110,6 +118,12 @@ class Report:
         """When each request was answered, and how."""
         began = self.clients.ended_at - self.clients.seconds
         return [(sent_at + took - began, answer) for sent_at, took, answer, _ in self.clients.log]
+
+    def account(self, clients: Result, tally: Tally) -> None:
+        """Compare what clients were told with what arrived."""
+        self.acknowledged += len(clients.acknowledged)
+        self.lost += len(set(clients.acknowledged) - tally.arrived.keys())
+        self.repeated += sum(times > 1 for times in tally.arrived.values())
 
     def memory_between(self, begin: float, end: float) -> list[int]:
         return [size for at, size in self.memory if begin <= at < end]
@@ -149,6 +163,7 @@ async def outage(
     """Send `sent` bytes and more into a queue whose file may have `bound`, then let the destination come back.
 
     Before, the queue is filled once while the destination is there and answers nothing, and drained, to compare with.
+    Afterwards it is filled once more, and the service killed and started.
     Requests have about 4.5 kB times `filler`; each answer of the destination takes `delay` seconds.
     """
     report = Report()
@@ -173,7 +188,11 @@ async def outage(
         async with tally:
             await fill(tally)
             tally.delay = delay
-            report.usual = await _drain(service, tally, tally.open.set)
+
+            async def open_it() -> None:
+                tally.open.set()
+
+            report.usual = await _drain(service, tally, open_it)
         tell(f"drained while the destination was there: {_speeds(report.usual)}")
 
         began = time.monotonic()
@@ -185,7 +204,7 @@ async def outage(
         tally = Tally(port, delay=delay)
         report.back_at = time.monotonic() - began
         async with tally:
-            report.drain = await _drain(service, tally, lambda: None)
+            report.drain = await _drain(service, tally, _nothing)
             report.empty_at = time.monotonic() - began
         watching.cancel()
         tell(f"drained after the outage: {_speeds(report.drain)}")
@@ -196,9 +215,20 @@ async def outage(
                 if request[2] in {"200", "OK"} and signal_of(request[3], every_signal=True) is signal
             ]
             report.displaced[signal] = displaced(own, batches)
-        report.lost = len(set(report.clients.acknowledged) - tally.arrived.keys())
-        report.repeated = sum(times > 1 for times in tally.arrived.values())
+        report.account(report.clients, tally)
+
+        clients = await flood(directory, replace(plan, first=_FOURTH_FLOOD, refusals=1))
+        service.kill()
+        tally = Tally(port, delay=delay)
+        async with tally:
+            report.restarted = await _drain(service, tally, service.start)
+        report.account(clients, tally)
+        tell(f"drained after a restart: {_speeds(report.restarted)}")
     return report
+
+
+async def _nothing() -> None:
+    """It goes on by itself."""
 
 
 async def _empty(service: Service) -> None:
@@ -208,7 +238,7 @@ async def _empty(service: Service) -> None:
     await service.settled(nothing_waits, "all is delivered")
 
 
-async def _drain(service: Service, tally: Tally, begin: Callable[[], object]) -> Drain:
+async def _drain(service: Service, tally: Tally, begin: Callable[[], Awaitable[None]]) -> Drain:
     """Let it `begin`, and wait until the queue is empty.
 
     What a destination has that answers nothing yet counts as if it came then.
@@ -228,13 +258,17 @@ async def _drain(service: Service, tally: Tally, begin: Callable[[], object]) ->
             answered.append((at, tally.bytes - before))
 
     tally.moved = moved
-    begin()
+    await begin()
     await _empty(service)
     drain.kept_bytes = tally.bytes - before
     first, (last, _) = drain.arrivals[0].at, answered[-1]
     drain.seconds = last - first
     full = max(
-        next((a.at for a in drain.arrivals if a.signal is signal and 2**a.taken >= CONCURRENCY), last)
+        next(
+            # What was at the destination already had been merged and compressed before: that was no part of the drain.
+            (a.at for a in drain.arrivals if a.signal is signal and a.taken >= max(waiting[signal], _ANSWERS)),
+            last,
+        )
         for signal in Signal
     )
     so_far = max(size for at, size in answered if at <= full)

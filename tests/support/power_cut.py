@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core.request import Signal
 from tests.support.backend import Backend
+from tests.support.lives import unexplained
 from tests.support.load import Load, identities
 from tests.support.process import until
 from tests.support.service import SOON, Service
@@ -28,6 +29,8 @@ class Report:
     acknowledged: set[int] = field(default_factory=set)
     unacknowledged: set[int] = field(default_factory=set)
     arrived: Counter[int] = field(default_factory=Counter)
+    unexplained: set[int] = field(default_factory=set)
+    """What arrived more than once though no cut explains it."""
     answers: Counter[str] = field(default_factory=Counter)
     endings: Counter[int] = field(default_factory=Counter)
     """How often the service ended with each exit code when its disk was gone."""
@@ -46,13 +49,14 @@ class Report:
 
     @property
     def repeated(self) -> int:
-        """How many spans arrived more than once, which is allowed: their delivery had not been noted yet."""
+        """How many spans arrived more than once, which is allowed where their delivery had not been noted yet."""
         return sum(times > 1 for times in self.arrived.values())
 
     def __str__(self) -> str:
         return (
             f"{self.rounds} cuts: {len(self.acknowledged)} spans acknowledged, {len(self.lost)} of them lost, "
-            f"{self.repeated} delivered more than once; {len(self.unacknowledged)} not acknowledged; "
+            f"{self.repeated} delivered more than once, {len(self.unexplained)} of these for no reason; "
+            f"{len(self.unacknowledged)} not acknowledged; "
             f"unsynced neighbours lost {self.lost_unsynced} times; answers {dict(self.answers)}; "
             f"exit codes {dict(self.endings)}"
         )
@@ -114,4 +118,5 @@ async def _round(service: Service, volume: Volume, backend: Backend, moments: ra
 
     await until(delivered, "all that was kept is delivered")
     report.arrived = Counter(identities(request.body for request in backend.taken))
+    report.unexplained = unexplained(backend.taken)
     report.rounds += 1

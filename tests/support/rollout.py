@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from app.core.request import Signal
+from tests.support.accounts import accounts
 from tests.support.backend import Backend
 from tests.support.balancer import Balancer
 from tests.support.go import GoLoad, find_go_client
@@ -120,6 +121,11 @@ class _Fleet:
         for service in self.running:
             await service.settled(lambda scrape: scrape.books(Signal.TRACES).queued == 0, "all is delivered")
 
+    def accepted(self) -> int:
+        """How many spans clients had accepted, as the instances said when they ended; a hand-off is none of theirs."""
+        figures = [account for service in self.all for account in accounts(service.log)]
+        return sum(account["accepted"] - account.get("handed", 0) for account in figures)
+
     def _kill(self) -> None:
         for service in self.all:
             service.kill()
@@ -173,7 +179,7 @@ class Row:
     lost: int = 0
     """Spans that were acknowledged and did not arrive."""
     repeated: int = 0
-    """Spans that arrived more than once."""
+    """How many times a span arrived again."""
 
     def merge(self, other: "Row") -> None:
         """Add what became of the same client's exports at another time."""
@@ -193,10 +199,14 @@ class Rollout:
     rows: list[Row]
     refused: int
     """Connections that were led to an instance which did not listen."""
+    accepted_again: int = 0
+    """How many times an instance accepted a span that it or another had accepted: its client sent it again, or a
+    hand-off was cut. As often it may arrive again; whatever else does was delivered twice by the service itself."""
 
     def merge(self, other: "Rollout") -> None:
         """Add what came of doing it once more, with the same clients."""
         self.refused += other.refused
+        self.accepted_again += other.accepted_again
         self.rows = self.rows or [Row(row.client) for row in other.rows]
         for own, others in zip(self.rows, other.rows, strict=True):
             own.merge(others)
@@ -242,7 +252,9 @@ class _Clients:
 
     def rows(self, arrived: Counter[int]) -> list[Row]:
         """Compare with how often each number arrived."""
-        repeated = Counter(number // _APART for number, times in arrived.items() if times > 1)
+        repeated: Counter[int] = Counter()
+        for number, times in arrived.items():
+            repeated[number // _APART] += times - 1
         rows = []
         for turn, (name, sender) in enumerate(self._senders.items(), 1):
             row = _raw(name, sender) if isinstance(sender, Load) else _sdk(name, sender)
@@ -296,4 +308,4 @@ async def roll(way: Way, balancer: str, directory: Path, sdks: Collection[str] =
             await backend.start()
             await fleet.delivered()
         arrived = Counter(identities(request.body for request in backend.taken))
-        return Rollout(clients.rows(arrived), front.refused)
+        return Rollout(clients.rows(arrived), front.refused, fleet.accepted() - len(arrived))

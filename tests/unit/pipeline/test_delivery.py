@@ -126,6 +126,22 @@ async def test_a_batch_that_is_taken_is_sent_once(deliver: Deliver, queue: Queue
     assert (count(metrics, "sent"), queue.items(TRACES), queue.dead.items(TRACES)) == (3, 0, 0)
 
 
+@pytest.mark.parametrize("answer", [None, PartlyRejected("some", items=1), BAD])
+async def test_until_the_destination_has_answered_nothing_is_settled_or_counted(
+    deliver: Deliver, queue: Queue, metrics: Metrics, answer: OtlpError | None
+) -> None:
+    seen: list[tuple[int, int, float, float]] = []
+
+    def judge(_: ExportRequest) -> OtlpError | None:
+        books = queue.items(TRACES), queue.dead.items(TRACES), metrics.sent.total, metrics.dropped.total
+        seen.append(books)
+        return answer
+
+    await deliver(Destination(judge), named("a"))
+    assert seen == [(1, 0, 0, 0)]
+    assert queue.items(TRACES) == 0
+
+
 async def test_one_bad_request_among_a_thousand_costs_twenty_requests_and_itself(
     deliver: Deliver, queue: Queue, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -383,6 +399,17 @@ async def test_where_we_are_refused_amid_parts_the_rest_of_the_request_is_not_se
     (letter,) = await dead(queue)
     assert sorted([*destination.numbers(), *identities([letter.body])]) == list(range(1, 1001))
     assert count(metrics, "sent") == 1000 - letter.items
+    assert [reason for reason, _ in await reasons(queue)] == ["not_allowed"]
+
+
+async def test_where_we_are_refused_after_a_part_was_the_rest_of_the_request_is_not_sent_either(
+    deliver: Deliver, queue: Queue
+) -> None:
+    destination = Destination(lambda _: [BAD, NOT_ALLOWED][len(destination.sent) - 1])
+    await deliver(destination, [spans_request(1, 1000)], max_bytes=50_000)
+    assert len(destination.sent) == 2
+    (letter,) = await dead(queue)
+    assert letter == ExportRequest(TRACES, spans_request(1, 1000), 1000)
     assert [reason for reason, _ in await reasons(queue)] == ["not_allowed"]
 
 

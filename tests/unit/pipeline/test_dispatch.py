@@ -147,6 +147,24 @@ async def test_signals_are_not_mixed(start: Start, admission: Admission, sink: S
     assert {taken.signal: taken.body.decode() for taken in sink.requests} == {s: s.value for s in Signal}
 
 
+@pytest.mark.parametrize("years", [1, -10])
+async def test_a_wall_clock_that_jumps_makes_no_batch_earlier_or_later(
+    start: Start, admission: Admission, sink: Sink, clock: FakeClock, years: int
+) -> None:
+    dispatcher = await start(batch_size=3, batch_timeout=LONG, concurrency=1, max_batch_bytes=2)
+    sink.hold()
+    for body, items in ((b"aa", 3), (b"bb", 3), (b"c", 1)):
+        await admission.consume(request(body, items))
+    await sink.wait_for_callers(1)
+    clock.set_wrong(years * 365 * 86_400.0)
+    sink.release()
+    await until(lambda: len(sink.requests) >= 2 and (dispatcher._filling or len(sink.requests) == 3))
+    assert [taken.body for taken in sink.requests] == [b"aa", b"bb"]
+    due = dispatcher._filling[TRACES].when()
+    assert due is not None
+    assert due - asyncio.get_running_loop().time() <= LONG
+
+
 # At most `concurrency` batches of a signal are under way at once.
 
 
@@ -177,6 +195,30 @@ async def test_several_batches_are_under_way_at_once(start: Start, metrics: Metr
         await sink.wait_for_callers(3)
         await turns(50)
         assert sink.waiting == 3
+
+
+async def test_a_batch_that_ended_lets_another_go_in_its_place(sink: Sink, clock: FakeClock, metrics: Metrics) -> None:
+    queue = MemoryQueue(max_bytes=1 << 20, patience=0, clock=clock)
+    settings = ExporterSettings(batch_size=1, concurrency=1, max_batch_bytes=1)
+    for _ in range(3):
+        await queue.append(request(), lambda _: None)
+    async with Dispatcher(queue, dict.fromkeys(Signal, sink), settings, None, clock, metrics):
+        await turns(50)
+        assert len(sink.requests) == 3
+
+
+async def test_a_turn_that_was_for_nothing_is_given_back(sink: Sink, clock: FakeClock, metrics: Metrics) -> None:
+    queue = MemoryQueue(max_bytes=1 << 20, patience=0, clock=clock)
+    settings = ExporterSettings(batch_size=10, batch_timeout=LONG, concurrency=1)
+    await queue.append(request(), lambda _: None)
+    async with Dispatcher(queue, dict.fromkeys(Signal, sink), settings, None, clock, metrics) as dispatcher:
+        await until(lambda: dispatcher._filling)
+        await queue.expire(clock.now_ns() + 1, lambda *_: None)
+        dispatcher._filling[TRACES].reschedule(0.0)
+        await until(lambda: not dispatcher._filling)
+        await queue.append(request(b"new", 10), lambda _: None)
+        await turns(50)
+        assert [taken.body for taken in sink.requests] == [b"new"]
 
 
 # What a destination takes is settled after it was taken; what it refuses for good becomes dead letters.
@@ -268,7 +310,7 @@ async def test_a_mistake_of_ours_keeps_the_batch_and_does_not_spin(
     sink.error = ZeroDivisionError("a mistake")
     await start(concurrency=5)
     await admission.consume(request(b"kept", 7))
-    await until(lambda: clock.alarms)
+    await until(lambda: clock.alarms or len(caplog.messages) > 1)
     await turns(100)
     assert caplog.messages == ["delivering 7 spans failed; they are kept"]
     assert queue.items(TRACES) == 7

@@ -10,6 +10,7 @@ from app.pipeline.retry import Backoff, Retry
 from app.settings import RetrySettings
 from tests.support.clock import FakeClock, turns
 
+YEAR = 365 * 86_400.0
 SETTINGS = RetrySettings(initial_interval=1, max_interval=30, multiplier=2, max_hint=60)
 
 
@@ -146,6 +147,21 @@ async def test_a_hint_above_the_longest_is_cut_to_it(retry: Retry, destination: 
     (task,) = await send(retry, "a")
     await destination.answer(later(100_000))
     assert await clock.skip() == 60
+    await destination.answer()
+    await task
+
+
+@pytest.mark.parametrize("years", [1, -10])
+async def test_a_wall_clock_that_jumps_makes_no_attempt_earlier_or_later(
+    retry: Retry, destination: Destination, clock: FakeClock, years: int
+) -> None:
+    (task,) = await send(retry, "a")
+    await destination.answer(later(10))
+    clock.set_wrong(years * YEAR)
+    await clock.advance(9.9)
+    assert destination.names == ["a"]
+    await clock.advance(0.1)
+    assert destination.attempts[1:] == [("a", 10.0)]
     await destination.answer()
     await task
 

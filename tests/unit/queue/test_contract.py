@@ -162,8 +162,9 @@ async def test_whoever_waits_for_a_lease_gets_what_is_released(queue: Queue) -> 
     waiting = asyncio.create_task(queue.lease(TRACES, 1))
     await turns()
     queue.release(first)
-    async with asyncio.timeout(PATIENCE):
-        lease = await waiting
+    await turns()
+    assert waiting.done()
+    lease = await waiting
     assert lease is not None
     queue.release(lease)
     assert await take_everything(queue) == b"a" * 100 + b"b" * 100
@@ -221,6 +222,17 @@ async def test_waiting_for_items_goes_on_when_they_are_gone_again(queue: Queue) 
     async with asyncio.timeout(PATIENCE):
         await waiting
     assert queue.waiting(TRACES) == 1
+
+
+async def test_waiting_for_items_ends_when_so_many_were_released(queue: Queue) -> None:
+    await keep(queue, items=3)
+    lease = await take(queue)
+    waiting = asyncio.create_task(queue.wait(TRACES, 3))
+    await turns()
+    assert not waiting.done()
+    queue.release(lease)
+    await turns()
+    assert waiting.done()
 
 
 async def test_what_nobody_waits_for_any_more_is_there_when_everything_is_committed(queue: Queue) -> None:

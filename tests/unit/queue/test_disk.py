@@ -13,6 +13,7 @@ from app.core.errors import InvalidData, Retryable
 from app.core.request import ExportRequest, Signal
 from app.queue import DiskQueue, Lease, LmdbStore, QueueError
 from app.queue.letters import EVERYTHING as ALL_LETTERS
+from app.queue.record import unpack
 from app.queue.store import RESERVE_BYTES
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock, turns, until
@@ -97,6 +98,21 @@ async def test_no_append_returns_before_its_commit_has(disk: DiskQueue, store: F
     assert disk.commit_seconds() == 0
 
 
+@pytest.mark.parametrize("years", [1, -10])
+async def test_a_commit_is_as_old_as_it_is_however_the_wall_clock_jumps(
+    disk: DiskQueue, store: FaultyStore, clock: FakeClock, metrics: Metrics, years: int
+) -> None:
+    store.after_commit.shut()
+    append = asyncio.create_task(keep(disk))
+    await store.after_commit.reached()
+    clock.set_wrong(years * 365 * 86_400.0)
+    await clock.advance(7)
+    assert disk.commit_seconds() == 7
+    store.after_commit.open()
+    await append
+    assert total(metrics, "otlp_queue_commit_duration_seconds_sum") == 7
+
+
 async def test_a_client_that_leaves_during_a_commit_is_kept_and_counted(disk: DiskQueue, store: FaultyStore) -> None:
     counted: list[int] = []
     store.before_commit.shut()
@@ -144,6 +160,31 @@ async def test_what_is_settled_is_not_delivered_again_after_a_clean_end(make_dis
     async with make_disk(on=on) as queue:
         assert queue.items(TRACES) == 2
         assert await take_everything(queue) == b"002;003;"
+
+
+@pytest.mark.parametrize("memory_bytes", [3 * MIB, 120], ids=["at hand", "almost nothing in memory"])
+async def test_what_is_leased_or_released_is_on_the_disk_until_it_is_settled(
+    make_disk: MakeDisk, store: FaultyStore, memory_bytes: int
+) -> None:
+    def on_disk() -> list[bytes]:
+        return [unpack(TRACES, memoryview(record)).body for _, record in store.inner.read(TRACES, 0, EVERYTHING)[0]]
+
+    async with make_disk(memory_bytes=memory_bytes) as queue:
+        for body in numbers(1, 2, 3):
+            await keep(queue, body)
+        settled, released, leased = [await take(queue, 1) for _ in range(3)]
+        await queue.committed()
+        assert on_disk() == numbers(1, 2, 3)
+        queue.release(released)
+        await queue.committed()
+        assert on_disk() == numbers(1, 2, 3)
+        queue.settle(settled)
+        await queue.committed()
+        assert on_disk() == numbers(2, 3)
+        for half in queue.divide(leased, [leased.entries]):
+            queue.release(half)
+        await queue.committed()
+        assert on_disk() == numbers(2, 3)
 
 
 async def test_what_is_leased_at_the_end_is_delivered_after_the_next_start(make_disk: MakeDisk) -> None:
@@ -454,17 +495,23 @@ async def test_a_commit_that_fails_is_told_to_clients_and_ends_the_queue(
         await turns()
         store.commit_error = lmdb.Error("mdb_txn_commit: Input/output error")
         store.before_commit.open()
-        for client in (first, second):
-            with pytest.raises(Retryable, match="cannot be written") as refusal:
-                await client
-            assert refusal.value.reason == "storage_failed"
         (committing,) = queue.tasks
         said = "disk failed: mdb_txn_commit: Input/output error; nothing more is acknowledged; 0 items wait in it"
         with pytest.raises(QueueError, match=said):
             await committing
+        await turns()
+        assert first.done(), "whose request was in it"
+        assert second.done(), "whose request waited behind"
+        for client in (first, second):
+            with pytest.raises(Retryable, match="cannot be written") as refusal:
+                await client
+            assert refusal.value.reason == "storage_failed"
         store.commit_error = None
+        late = asyncio.create_task(keep(queue))
+        await turns()
+        assert late.done(), "at once"
         with pytest.raises(Retryable, match="cannot be written"):
-            await keep(queue)
+            await late
         assert queue.items(TRACES) == 0
     assert store.closed
 
@@ -521,14 +568,14 @@ async def test_a_full_disk_refuses_and_resumes_when_there_is_room(
         await keep(queue, b"settled", 1, LOGS)
         store.postpone = True
         queue.settle(await take(queue, signal=LOGS))
-        with pytest.raises(Retryable) as refusal:
-            await keep(queue)
-        assert refusal.value.reason == "queue_full"
-        assert queue.full
-        assert "the disk under the queue is full; clients are told to come back" in caplog.messages
-        assert queue._room._reserved == 0
+        (answer,) = await asyncio.gather(keep(queue), return_exceptions=True)
+        full, reserved = queue.full, queue._room._reserved
         store.postpone = False
-        await clock.advance(1)
+        await clock.advance(1)  # before anything is asserted: a queue ends only when its disk has room
+        assert isinstance(answer, Retryable)
+        assert answer.reason == "queue_full"
+        assert (full, reserved) == (True, 0)
+        assert "the disk under the queue is full; clients are told to come back" in caplog.messages
         await keep(queue, b"more")
         deletes = [delete for _, deletes in store.commits for delete in deletes]
         assert deletes == [(LOGS, 2)]

@@ -52,8 +52,11 @@ async def test_full_is_who_has_someone_waiting_or_refused_someone_just_now() -> 
 
 async def test_more_than_there_can_ever_be_is_refused_at_once_and_keeps_nobody_waiting() -> None:
     room = Room(100, patience=LONG)
+    hopeless = asyncio.create_task(room.reserve(101))
+    await turns()
+    assert hopeless.done()
     with pytest.raises(TooLarge, match="101 bytes of a queue of 100"):
-        await room.reserve(101)
+        await hopeless
     await room.reserve(100)
 
 
@@ -118,6 +121,8 @@ async def test_who_is_cancelled_in_the_turn_in_which_room_came_gives_it_back() -
     await turns()
     room.arrive(0, 0)
     first.cancel()
+    await turns()
+    assert second.done()
     await second
     assert first.cancelled()
     assert room._reserved == 100
@@ -130,6 +135,8 @@ async def test_who_was_cancelled_in_the_turn_before_room_comes_is_passed_over() 
     await turns()
     first.cancel()
     room.arrive(0, 0)
+    await turns()
+    assert second.done()
     await second
     assert first.cancelled()
     assert room._reserved == 100

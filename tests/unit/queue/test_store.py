@@ -161,6 +161,7 @@ def test_acks_pass_when_no_record_fits(tmp_path: Path) -> None:
         sequence = 0
         refused: frozenset[int] = frozenset()
         while not refused:
+            assert sequence < 5000, "more than there is room for"
             sequence += 10
             refused = store.commit([appended(n, 4000) for n in range(sequence - 9, sequence + 1)], []).refused
         kept = records(store)
