@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.dockerfile import exposed
 from tests.support.manifests.chart import CHART, RELEASE, ChartError, chart, lint, load, notes, templates
 from tests.support.manifests.configuration import settings_of, told
 from tests.support.manifests.equality import differences
@@ -108,7 +110,7 @@ SOMEBODY_ELSES = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"na
 
 def rendered(values: Values, name: str = RELEASE) -> Render:
     render = chart(values, name=name, hosts=frozenset({ELSEWHERE}))
-    return Render(render.objects, (*render.given, SOMEBODY_ELSES), render.hosts)
+    return replace(render, given=(*render.given, SOMEBODY_ELSES))
 
 
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
@@ -414,7 +416,7 @@ def test_a_slip_in_a_template_is_caught(
     template.write_text(template.read_text().replace(right, wrong))
     files = templates(values, path=slipped)
     objects = tuple(chain(*(load(text) for path, text in files.items() if "NOTES" not in path)))
-    found = violations(Render(objects, given()))
+    found = violations(Render(objects, given(), exposed=exposed()))
     assert any(told in mistake for mistake in found), found
 
 

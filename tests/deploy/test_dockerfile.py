@@ -1,6 +1,7 @@
 """What the Dockerfile says, and what scripts/build-docker.sh asks docker for; test_image.py has what comes of it."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -162,6 +163,22 @@ def test_the_script_takes_the_projects_version_by_itself(tmp_path: Path) -> None
     build, _ = asked(tmp_path)
     image: str = kustomize().gateway[1]["image"]
     assert image in build
+
+
+def test_the_script_builds_nothing_that_it_cannot_name_the_revision_of(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    copied = shutil.copy(SCRIPT, tmp_path / "scripts")
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho docker was asked\n")
+    docker.chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    ended = subprocess.run([copied, VERSION], env=variables, capture_output=True, encoding="utf-8", check=False)
+    assert ended.returncode != 0
+    assert "not a git repository" in ended.stderr
+    assert ended.stdout == ""
+    given = variables | {"VCS_REF": "0123abc"}
+    ended = subprocess.run([copied, VERSION], env=given, capture_output=True, encoding="utf-8", check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("version", ["--push", "", "a b", "v1+2"])
