@@ -95,6 +95,18 @@ def test_it_has_only_what_this_build_and_the_official_images_have() -> None:
     assert {modules[name] for name in used} <= OFFICIAL <= set(modules.values())
 
 
+def test_it_is_told_of_the_file_that_is_mounted() -> None:
+    render = kustomize("collector")
+    workload = next(each for each in render.workloads if str(each) == f"Deployment/{COLLECTOR}")
+    (container,) = workload.containers
+    (file,) = [argument.removeprefix("--config=") for argument in container["args"]]
+    folder, _, name = file.rpartition("/")
+    (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == folder]
+    config = render.find("ConfigMap", workload.volumes[mount["name"]]["configMap"]["name"])
+    assert config
+    assert name in config["data"]
+
+
 def test_it_is_the_image_of_the_version_that_is_tried_here() -> None:
     program = find_otelcol()
     assert program
@@ -145,9 +157,10 @@ def base(directory: Path, render: Render, endpoint: str, protocol: str) -> Servi
 
 
 def healthy(port: int) -> bool:
-    """Whether the kubelet's probe, as the manifest has it, is answered well."""
+    """Whether the kubelet's probes, as the manifest has them, are answered well."""
     workload = next(each for each in kustomize("collector").workloads if str(each) == f"Deployment/{COLLECTOR}")
     probe = workload.containers[0]["readinessProbe"]["httpGet"]
+    assert workload.containers[0]["livenessProbe"]["httpGet"] == probe
     assert workload.port(probe["port"]) == 13133
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("GET", probe["path"])

@@ -71,7 +71,7 @@ def _about(render: Render, workload: Workload, manifest: Manifest) -> bool:
             return workload in render.behind(manifest)
         case "PodDisruptionBudget" | "NetworkPolicy":
             return matches(spec.get("selector") or spec.get("podSelector") or {}, workload.labels)
-        case "Ingress" | "HTTPRoute" | "GRPCRoute" | "VirtualService" | "DestinationRule" | "ServiceMonitor":
+        case "Ingress" | "Gateway" | "HTTPRoute" | "GRPCRoute" | "ServiceMonitor":
             return True
         case "ServiceAccount":
             return bool(manifest["metadata"]["name"] == workload.pod.get("serviceAccountName"))

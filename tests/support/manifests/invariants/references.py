@@ -22,6 +22,7 @@ def every_reference_is_there(render: Render) -> Iterator[str]:
     for workload in render.workloads:
         for kind, name, keys in chain(_named(workload), *(_read(container) for container in workload.containers)):
             yield from _missing(render, workload, kind, name, keys)
+        yield from _headless(render, workload)
         yield from _mounts(workload)
         yield from _probes(workload)
     yield from _ports(render)
@@ -65,6 +66,12 @@ def _missing(render: Render, workload: Workload, kind: str, name: str, keys: lis
         return
     content = {**(found.get("data") or {}), **(found.get("stringData") or {})}
     yield from (f"{workload}: {kind}/{name} has no key {key!r}" for key in keys if key not in content)
+
+
+def _headless(render: Render, workload: Workload) -> Iterator[str]:
+    service = render.find("Service", workload.spec.get("serviceName", ""))
+    if service and (service["spec"].get("clusterIP") != "None" or workload not in render.behind(service)):
+        yield f"{workload}: {name_of(service)} does not name its pods; it has to be headless"
 
 
 def _mounts(workload: Workload) -> Iterator[str]:
