@@ -30,8 +30,7 @@ def chart(values: Manifest | None = None, *, name: str = RELEASE, hosts: frozens
     Raises:
         ChartError: the values are refused, or a template fails.
     """
-    files = templates(values, name=name)
-    objects = tuple(each for path, text in files.items() if not path.endswith("NOTES.txt") for each in load(text))
+    objects = _objects(json.dumps(values or {}, sort_keys=True), name)
     return Render(objects, given(), hosts, None if _names_ports(values or {}) else exposed())
 
 
@@ -55,6 +54,13 @@ def lint(values: Manifest | None = None, *, kubernetes: str, path: Path = CHART)
     """Everything that ``helm lint --strict`` has against the chart, but for advice."""
     report = _ask(path=str(path), lint=kubernetes, values=values or {}, namespace=NAMESPACE)
     return [message["error"] for message in report["messages"] if message["severity"] > 1]
+
+
+@functools.cache
+def _objects(values: str, name: str) -> tuple[Manifest, ...]:
+    return tuple(
+        each for path, text in _render(values, name, CHART) if not path.endswith("NOTES.txt") for each in load(text)
+    )
 
 
 @functools.cache

@@ -44,7 +44,9 @@ def _meaning(render: Render) -> dict[str, Any]:
     }
     for manifest in render.objects:
         if _about(render, workload, manifest):
-            plain = _plain(render, workload, {k: v for k, v in manifest.items() if k not in _METADATA})
+            content = {k: v for k, v in manifest.items() if k not in _METADATA}
+            content["annotations"] = manifest["metadata"].get("annotations") or {}
+            plain = _plain(render, workload, content)
             found[_role(manifest)] = sorted([*found.get(_role(manifest), ()), plain], key=repr)
     return found
 
