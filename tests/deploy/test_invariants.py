@@ -325,6 +325,7 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
     every_route_names_its_port: [
         (put("VirtualService", "otlp", "spec", "http", 0, "match", value=[{"uri": {"prefix": "/"}}]), "without a port"),
         (cut("VirtualService", "otlp", "spec", "http", 2, "match"), "without a port"),
+        (put("VirtualService", "otlp", "spec", "gateways", value=["otlp-service"]), "is for mesh, which"),
         (cut("VirtualService", "otlp", "spec", "http", 0, "route", 0, "destination", "port"), "leads to no port"),
     ],
     the_network_policy_lets_through: [
@@ -575,6 +576,14 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
             "livenessProbe asks the port 'http' through a proxy",
         ),
         (
+            cut(
+                "Deployment",
+                "otlp-service",
+                *("spec", "template", "metadata", "annotations", "traffic.sidecar.istio.io/excludeInboundPorts"),
+            ),
+            "a Prometheus that is not in the mesh does not get to 9090",
+        ),
+        (
             cut("DestinationRule", "otlp", "spec", "trafficPolicy", "portLevelSettings"),
             "the mesh encrypts what goes to 9090",
         ),
@@ -650,6 +659,10 @@ def test_a_statefulset_that_could_not_be_upgraded_is_caught() -> None:
     assert any("the next version could not be applied" in told for told in violations(labelled))
     other = put("StatefulSet", "otlp-service", "spec", "serviceName", value="otlp-service")(whole)
     assert any("Service/otlp-service does not name its pods" in told for told in violations(other))
+    both_of_them = put("StatefulSet", "otlp-service", *POD, "volumes", "+", value={"name": "data", "emptyDir": {}})(
+        whole
+    )
+    assert any("the volume data is there 2 times" in told for told in violations(both_of_them))
 
 
 def test_the_mutual_form_of_tls_needs_its_files() -> None:

@@ -24,6 +24,9 @@ def the_sidecar_lets_the_pod_live(render: Render) -> Iterator[str]:
     if proxy.get("holdApplicationUntilProxyStarts") is not True:
         yield f"{workload}: the service may start before its proxy (holdApplicationUntilProxyStarts)"
     past = {int(port) for port in workload.annotations.get(_EXCLUDED, "").split(",") if port}
+    metrics = settings_of(render).metrics.port
+    if metrics not in past:
+        yield f"{workload}: a Prometheus that is not in the mesh does not get to {metrics} ({_EXCLUDED})"
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         asked = ((container.get(probe) or {}).get("httpGet") or {}).get("port")
         if workload.port(asked) not in past and workload.annotations.get(_REWRITTEN) != "true":

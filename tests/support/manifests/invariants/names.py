@@ -72,7 +72,9 @@ def nothing_is_said_twice(render: Render) -> Iterator[str]:
     """No two entries of a list are about the same: the API server refuses them, or takes the last."""
     yield from _twice("the render", "object", (f"{each['apiVersion']} {name_of(each)}" for each in render.objects))
     for workload in render.workloads:
-        yield from _twice(str(workload), "volume", (each["name"] for each in workload.pod.get("volumes") or ()))
+        claims = (claim["metadata"]["name"] for claim in workload.spec.get("volumeClaimTemplates") or ())
+        volumes = (volume["name"] for volume in workload.pod.get("volumes") or ())
+        yield from _twice(str(workload), "volume", (*volumes, *claims))
         yield from _twice(str(workload), "container", (each["name"] for each in workload.containers))
         for container in workload.containers:
             at = f"{workload}: {container['name']}"

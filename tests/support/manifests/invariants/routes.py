@@ -49,6 +49,9 @@ def every_route_names_its_port(render: Render) -> Iterator[str]:
             name = f"{name_of(virtual)}: the route {route.get('name', '')!r}"
             if not route.get("match") or any("port" not in match for match in route["match"]):
                 yield f"{name} has a match without a port, and takes what is for the other routes too"
+            for match in route.get("match") or ():
+                for gateway in set(match.get("gateways") or ()) - set(virtual["spec"].get("gateways") or ("mesh",)):
+                    yield f"{name} is for {gateway}, which the VirtualService does not name"
             if any("number" not in way["destination"].get("port", {}) for way in route["route"]):
                 yield f"{name} leads to no port"
 
