@@ -5,9 +5,11 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.deploy.test_chart import PARTS, rendered
 from tests.deploy.test_chart import parts as values_of
+from tests.support.manifests.configuration import told
 from tests.support.manifests.objects import Render, group
 from tests.support.manifests.render import kustomize
 
@@ -133,6 +135,15 @@ RULE: dict[str, Any] = {
 }
 
 
+CONFIGURATION: dict[str, Any] = {
+    "server": {"host": "0.0.0.0", "port": 8080, "grpc_port": 4317},
+    "exporter": {"timeout": "30s", "batch_size": 1000},
+    "tracing": {"service_name": "otlp-service", "sampling_rate": 1.0},
+    "logging": {"format": "json"},
+    "metrics": {"enabled": True, "port": 9090, "path": "/metrics"},
+}
+
+
 @cache
 def manifests() -> Render:
     return kustomize("collector", *PARTS_OF_THE_GUIDE, "istio")
@@ -162,8 +173,9 @@ def test_an_object_has_the_name_that_the_guide_gives_it(kind: str, name: str) ->
         for each in manifests().kind(kind)
     }
     assert name in named
-    namespaced = [each for each in manifests().objects if each["kind"] != "Namespace"]
-    assert {each["metadata"]["namespace"] for each in namespaced} == {"otlp-system"}
+    for render in (manifests(), kustomize()):
+        namespaced = [each for each in render.objects if each["kind"] != "Namespace"]
+        assert {each["metadata"]["namespace"] for each in namespaced} == {"otlp-system"}
 
 
 def test_the_pods_are_what_the_guide_makes_them() -> None:
@@ -180,6 +192,17 @@ def test_the_pods_are_what_the_guide_makes_them() -> None:
         assert (spread["maxSkew"], spread["topologyKey"]) == (1, "topology.kubernetes.io/zone")
         variables = {each["name"] for each in container["env"]}
         assert {"CONFIG_PATH", "POD_NAME", "POD_NAMESPACE", "POD_IP"} <= variables
+
+
+def test_the_configuration_says_what_the_guides_does() -> None:
+    for render in renders():
+        what = told(render)
+        assert list(lost(CONFIGURATION, yaml.safe_load(what.files["/app/config/production.yaml"]))) == []
+        assert what.settings().exporter.endpoint == "http://otel-collector:4318"
+        assert what.settings().logging.level == "info"
+    environment = told(manifests()).environment
+    assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://otel-collector:4318"
+    assert environment["OTLP_LOGGING__LEVEL"] == "info"
 
 
 def test_what_is_around_the_pods_has_the_guides_numbers() -> None:

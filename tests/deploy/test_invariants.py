@@ -253,6 +253,7 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (ours(*CONTAINER, "ports", 0, "hostPort", value=80), "hostPort"),
         (cut("Deployment", "otlp-service", *POD, "securityContext", "seccompProfile"), "no seccompProfile"),
         (put("Namespace", "otlp", "metadata", "labels", value={}), "pod-security.kubernetes.io/enforce"),
+        (cut("Namespace", "otlp", "metadata", "labels", "pod-security.kubernetes.io/warn"), "io/warn: restricted"),
     ],
     autoscalers_do_not_fight: [
         (put("VerticalPodAutoscaler", "otlp", "spec", "updatePolicy", "updateMode", value="Auto"), "it acts on cpu"),

@@ -26,7 +26,7 @@ _VOLUMES = {
     "projected",
     "secret",
 }
-_ENFORCE = "pod-security.kubernetes.io/enforce"
+_MODES = ("enforce", "audit", "warn")
 
 
 def no_secret_is_in_the_environment(render: Render) -> Iterator[str]:
@@ -78,8 +78,9 @@ def a_read_only_root_has_what_is_written_to(render: Render) -> Iterator[str]:
 def pod_security_is_restricted(render: Render) -> Iterator[str]:
     """Pod Security's `restricted` admits every container, those that come first too, and the namespace asks for it."""
     for namespace in render.kind("Namespace"):
-        if (namespace["metadata"].get("labels") or {}).get(_ENFORCE) != "restricted":
-            yield f"{name_of(namespace)}: it has not {_ENFORCE}: restricted"
+        for mode in _MODES:
+            if (namespace["metadata"].get("labels") or {}).get(f"pod-security.kubernetes.io/{mode}") != "restricted":
+                yield f"{name_of(namespace)}: it has not pod-security.kubernetes.io/{mode}: restricted"
     for workload in render.workloads:
         yield from (f"{workload}: {mistake}" for mistake in _pod(workload))
         for container in workload.containers:
