@@ -242,7 +242,13 @@ def test_the_mesh_has_the_guides_numbers() -> None:
     for route in virtual["spec"]["http"][:2]:
         assert (route["retries"]["attempts"], route["timeout"]) == (3, "30s")
     (gateway,) = [each for each in manifests().kind("Gateway") if group(each) == "networking.istio.io"]
-    assert [server["hosts"] for server in gateway["spec"]["servers"]] == [["otlp.example.com"]]
+    (server,) = gateway["spec"]["servers"]
+    assert gateway["spec"]["selector"] == {"istio": "ingressgateway"}
+    assert (server["hosts"], server["port"]["protocol"]) == (["otlp.example.com"], "HTTPS")
+    assert server["tls"] == {"mode": "SIMPLE", "credentialName": "otlp-tls"}
+    ways = [match for route in virtual["spec"]["http"] for match in route["match"] if "mesh" not in match["gateways"]]
+    assert {match["port"] for match in ways} == {server["port"]["number"]} == {443}
+    assert manifests().gateway[0].labels["sidecar.istio.io/inject"] == "true"
 
 
 def test_a_number_that_is_another_one_is_told() -> None:

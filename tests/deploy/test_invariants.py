@@ -149,6 +149,10 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (put("Service", "otlp-service", "spec", "ports", 0, "targetPort", value="web"), "has no port 'web'"),
         (put("Service", "otel-collector", "spec", "ports", 0, "targetPort", value=4319), "has no port 4319"),
         (
+            put("NetworkPolicy", "otel-collector", "spec", "ingress", 1, "ports", 0, "port", value="prometheus"),
+            "NetworkPolicy/otel-collector: Deployment/otel-collector has no port 'prometheus'",
+        ),
+        (
             put("HorizontalPodAutoscaler", "otlp", "spec", "scaleTargetRef", "kind", value="StatefulSet"),
             "there is no StatefulSet/otlp-service",
         ),
@@ -479,6 +483,7 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (ours("spec", "strategy", "type", value="Rolling"), "strategy.type: Rolling is none of Recreate"),
         (ours(*CONTAINER, "imagePullPolicy", value="Sometimes"), "imagePullPolicy: Sometimes"),
         (put("Service", "otlp-service", "spec", "ports", 0, "protocol", value="HTTP"), "protocol: HTTP"),
+        (put("Service", "otlp-service", "spec", "type", value="Public"), "spec.type: Public"),
         (put("Ingress", "otlp", "spec", "rules", 0, "http", "paths", 0, "pathType", value="Regex"), "pathType: Regex"),
         (put("NetworkPolicy", "otlp-service", "spec", "policyTypes", "+", value="Outward"), "policyTypes: Outward"),
         (
@@ -561,6 +566,11 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (cut("NetworkPolicy", "otlp-service", "spec", "egress", 0, "ports"), "reach anybody at every port"),
     ],
     the_sidecar_lets_the_pod_live: [
+        (cut("NetworkPolicy", "otlp-service-sidecar"), "no NetworkPolicy lets its proxy reach the control plane"),
+        (
+            put("NetworkPolicy", "otlp-service-sidecar", "spec", "egress", 0, "ports", 0, "port", value=15010),
+            "lets its proxy reach the control plane",
+        ),
         (
             ours(
                 *("spec", "template", "metadata", "annotations", "proxy.istio.io/config"),

@@ -10,13 +10,14 @@ from tests.support.manifests.objects import Manifest, Render, name_of
 
 __all__ = ["the_mesh_resends_nothing_that_was_heard", "the_sidecar_lets_the_pod_live"]
 
+_CONTROL_PLANE: Final = 15012
 _EXCLUDED: Final = "traffic.sidecar.istio.io/excludeInboundPorts"
 _REWRITTEN: Final = "sidecar.istio.io/rewriteAppHTTPProbers"
 _UNHEARD: Final = {"connect-failure", "refused-stream"}
 
 
 def the_sidecar_lets_the_pod_live(render: Render) -> Iterator[str]:
-    """A sidecar is there before the service, lets the kubelet's probes through, and others know what goes past it."""
+    """A sidecar is there first, has its control plane, lets probes through, and others know what goes past it."""
     workload, container = render.gateway
     if workload.labels.get("sidecar.istio.io/inject") != "true":
         return
@@ -31,6 +32,8 @@ def the_sidecar_lets_the_pod_live(render: Render) -> Iterator[str]:
         asked = ((container.get(probe) or {}).get("httpGet") or {}).get("port")
         if workload.port(asked) not in past and workload.annotations.get(_REWRITTEN) != "true":
             yield f"{workload}: {probe} asks the port {asked!r} through a proxy that wants certificates ({_REWRITTEN})"
+    if workload not in render.selected({"matchLabels": _controlled(render)}):
+        yield f"{workload}: no NetworkPolicy lets its proxy reach the control plane (istio-system, {_CONTROL_PLANE})"
     for service in render.kind("Service"):
         for port in service["spec"].get("ports") or ():
             number = workload.port(port.get("targetPort", port["port"])) if workload in render.behind(service) else None
@@ -61,6 +64,19 @@ def the_mesh_resends_nothing_that_was_heard(render: Render) -> Iterator[str]:
             and not outliers.get("consecutiveGatewayErrors")
         ):
             yield f"{name_of(rule)}: a pod is ejected for an honest 503"
+
+
+def _controlled(render: Render) -> Manifest:
+    """The labels of pods that may reach the control plane; of none where there is no such policy."""
+    for policy in render.kind("NetworkPolicy"):
+        for rule in policy["spec"].get("egress") or ():
+            for peer in rule.get("to") or ():
+                spaces = (peer.get("namespaceSelector") or {}).get("matchLabels") or {}
+                ports = {port.get("port") for port in rule.get("ports") or ()}
+                if spaces.get("kubernetes.io/metadata.name") == "istio-system" and _CONTROL_PLANE in ports:
+                    labels: Manifest = policy["spec"]["podSelector"]["matchLabels"]
+                    return labels
+    return {"": ""}
 
 
 def _plain(render: Render, service: Manifest, port: Manifest) -> bool:

@@ -33,6 +33,7 @@ _WORDS: Final[dict[str, set[str]]] = {
 _TYPES: Final[dict[str, set[str]]] = {
     "policies": {"Percent", "Pods"},
     "seccompProfile": {"Localhost", "RuntimeDefault"},
+    "spec": {"ClusterIP", "LoadBalancer", "NodePort"},
     "strategy": {"Recreate", "RollingUpdate"},
     "updateStrategy": {"OnDelete", "RollingUpdate"},
 }

@@ -26,6 +26,7 @@ def every_reference_is_there(render: Render) -> Iterator[str]:
         yield from _mounts(workload)
         yield from _probes(workload)
     yield from _ports(render)
+    yield from _doors(render)
     yield from _monitors(render)
     yield from _backends(render)
     yield from _certificates(render)
@@ -97,6 +98,15 @@ def _ports(render: Render) -> Iterator[str]:
             for workload in render.behind(service):
                 if workload.port(aim) is None:
                     yield f"{name_of(service)}: {workload} has no port {aim!r}"
+
+
+def _doors(render: Render) -> Iterator[str]:
+    """A policy's names of ports are those of the pods that it is for."""
+    for policy in render.kind("NetworkPolicy"):
+        for workload in render.selected(policy["spec"]["podSelector"]):
+            for port in chain(*(rule.get("ports") or () for rule in policy["spec"].get("ingress") or ())):
+                if isinstance(port.get("port"), str) and workload.port(port["port"]) is None:
+                    yield f"{name_of(policy)}: {workload} has no port {port['port']!r}"
 
 
 def _monitors(render: Render) -> Iterator[str]:
