@@ -195,6 +195,34 @@ def test_a_plain_cluster_lacks_nothing_of_the_defaults() -> None:
     assert not list(render.kind("Ingress", "Secret"))
 
 
+def test_every_object_says_of_which_release_it_is() -> None:
+    for values in (parts(*ALL), SETS["keys of the chart"]):
+        for manifest in rendered(values).objects:
+            labels = manifest["metadata"]["labels"]
+            assert labels["app.kubernetes.io/instance"] == RELEASE, manifest
+            if manifest["kind"] != "Job" and not manifest["metadata"]["name"].startswith(COLLECTOR):
+                assert labels["app.kubernetes.io/name"] == "otlp-service"
+                assert labels["app.kubernetes.io/managed-by"] == "Helm"
+                assert labels["helm.sh/chart"].startswith("otlp-service-")
+
+
+def test_helm_test_is_a_hook_that_no_service_leads_to() -> None:
+    render = rendered({})
+    (job,) = [each for each in render.workloads if each.manifest["kind"] == "Job"]
+    assert job.manifest["metadata"]["annotations"] == {
+        "helm.sh/hook": "test",
+        "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+    }
+    assert (job.spec["backoffLimit"], job.pod["restartPolicy"]) == (0, "Never")
+    assert not any(job in render.behind(service) for service in render.kind("Service"))
+    assert job.labels["app.kubernetes.io/name"] == "otlp-service-test"
+    assert {each["imagePullPolicy"] for each in job.containers} == {"IfNotPresent"}
+    (policy,) = [each for each in render.kind("NetworkPolicy") if each["metadata"]["name"] == RELEASE]
+    assert policy["spec"]["egress"][1]["to"] == [
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": COLLECTOR, "app.kubernetes.io/instance": RELEASE}}}
+    ]
+
+
 def test_the_alerts_are_those_of_the_component() -> None:
     (rules,) = rendered(PARTS["monitoring"]).kind("PrometheusRule")
     (own,) = kustomize("monitoring").kind("PrometheusRule")
