@@ -12,11 +12,13 @@ if [[ ! $version =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]]; then
     exit 2
 fi
 image=${REGISTRY:-ghcr.io/your-org}/${IMAGE_NAME:-otlp-service}:$version
+# By itself, because within the list below nobody would notice that git failed.
+revision=${VCS_REF:-$(git rev-parse HEAD)}
 
 arguments=(
     --tag "$image"
     --build-arg "VERSION=$version"
-    --build-arg "VCS_REF=${VCS_REF:-$(git rev-parse HEAD)}"
+    --build-arg "VCS_REF=$revision"
     --build-arg "BUILD_DATE=$(date -u +%Y-%m-%dT%H:%M:%SZ)"
     "$@"
 )

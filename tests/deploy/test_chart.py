@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.dockerfile import exposed
 from tests.support.manifests.chart import CHART, RELEASE, ChartError, chart, lint, load, notes, templates
 from tests.support.manifests.configuration import settings_of, told
 from tests.support.manifests.equality import differences
@@ -77,6 +79,7 @@ SETS: dict[str, Values] = {
     "without autoscaling": {"autoscaling": {"enabled": False}},
     "one pod": {"autoscaling": {"enabled": False}, "replicaCount": 1, "config": {"shutdown": {"handoff": None}}},
     "other names": {"nameOverride": "gateway", "fullnameOverride": "otlp"},
+    "long names": {"nameOverride": "n" * 63, "fullnameOverride": "f" * 63},
     "other ports": merged(
         parts("ingress", "monitoring", "persistence"),
         {"config": {"server": {"port": 8000, "grpc_port": 8001}, "metrics": {"port": 8002, "path": "/prometheus"}}},
@@ -108,7 +111,7 @@ SOMEBODY_ELSES = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"na
 
 def rendered(values: Values, name: str = RELEASE) -> Render:
     render = chart(values, name=name, hosts=frozenset({ELSEWHERE}))
-    return Render(render.objects, (*render.given, SOMEBODY_ELSES), render.hosts)
+    return replace(render, given=(*render.given, SOMEBODY_ELSES))
 
 
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
@@ -192,6 +195,34 @@ def test_a_plain_cluster_lacks_nothing_of_the_defaults() -> None:
     assert not list(render.kind("Ingress", "Secret"))
 
 
+def test_every_object_says_of_which_release_it_is() -> None:
+    for values in (parts(*ALL), SETS["keys of the chart"]):
+        for manifest in rendered(values).objects:
+            labels = manifest["metadata"]["labels"]
+            assert labels["app.kubernetes.io/instance"] == RELEASE, manifest
+            if manifest["kind"] != "Job" and not manifest["metadata"]["name"].startswith(COLLECTOR):
+                assert labels["app.kubernetes.io/name"] == "otlp-service"
+                assert labels["app.kubernetes.io/managed-by"] == "Helm"
+                assert labels["helm.sh/chart"].startswith("otlp-service-")
+
+
+def test_helm_test_is_a_hook_that_no_service_leads_to() -> None:
+    render = rendered({})
+    (job,) = [each for each in render.workloads if each.manifest["kind"] == "Job"]
+    assert job.manifest["metadata"]["annotations"] == {
+        "helm.sh/hook": "test",
+        "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+    }
+    assert (job.spec["backoffLimit"], job.pod["restartPolicy"]) == (0, "Never")
+    assert not any(job in render.behind(service) for service in render.kind("Service"))
+    assert job.labels["app.kubernetes.io/name"] == "otlp-service-test"
+    assert {each["imagePullPolicy"] for each in job.containers} == {"IfNotPresent"}
+    (policy,) = [each for each in render.kind("NetworkPolicy") if each["metadata"]["name"] == RELEASE]
+    assert policy["spec"]["egress"][1]["to"] == [
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": COLLECTOR, "app.kubernetes.io/instance": RELEASE}}}
+    ]
+
+
 def test_the_alerts_are_those_of_the_component() -> None:
     (rules,) = rendered(PARTS["monitoring"]).kind("PrometheusRule")
     (own,) = kustomize("monitoring").kind("PrometheusRule")
@@ -235,6 +266,48 @@ def test_the_configuration_rolls_the_pods_when_it_changes() -> None:
     assert rendered(keys).gateway[0].spec["template"] != rendered(changed).gateway[0].spec["template"]
 
 
+def test_a_deployment_of_its_own_names_may_go_to_a_collector_elsewhere_for_a_signal() -> None:
+    traces = {"config": {"exporter": {"traces_endpoint": f"https://{ELSEWHERE}/v1/traces"}}}
+    render = rendered(traces)
+    assert violations(render) == []
+    (policy,) = [each for each in render.kind("NetworkPolicy") if each["metadata"]["name"] == RELEASE]
+    assert [[port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]] == [
+        [53, 53],
+        [4317, 4318],
+        [443],
+        ["http"],
+    ]
+
+
+def test_certificates_that_the_configuration_names_stand_over_those_of_the_receivers() -> None:
+    own = {"ca_file": "/app/tls/ca.crt", "cert_file": "/app/tls/tls.crt", "key_file": "/app/tls/tls.key"}
+    mutual = merged(PARTS["tls"], {"tls": {"clientCertificates": True}})
+    render = rendered(merged(mutual, {"config": {"exporter": {"tls": own}}}))
+    assert violations(render) == []
+    names = told(render).environment.keys()
+    assert "OTLP_SERVER__TLS__CLIENT_CA_FILE" in names
+    assert not any(name.startswith("OTLP_EXPORTER__TLS__") for name in names)
+    assert "OTLP_EXPORTER__TLS__CA_FILE" in told(rendered(mutual)).environment
+
+
+def test_what_is_asked_for_stands_over_what_is_the_charts_own() -> None:
+    body = "nginx.ingress.kubernetes.io/proxy-body-size"
+    values: Values = {
+        "podAnnotations": {"prometheus.io/scrape": "false"},
+        "ingress": {"annotations": {body: "32m"}, "grpcAnnotations": {body: "64m"}},
+        "serviceMonitor": {"labels": {"app": "a"}},
+        "prometheusRule": {"labels": {"app": "b"}},
+    }
+    render = rendered(merged(parts("ingress", "monitoring"), values))
+    assert render.gateway[0].annotations["prometheus.io/scrape"] == "false"
+    assert sorted(each["metadata"]["annotations"][body] for each in render.kind("Ingress")) == ["32m", "64m"]
+    assert [each["metadata"]["labels"]["app"] for each in render.kind("ServiceMonitor", "PrometheusRule")] == ["b", "a"]
+
+
+def test_a_probe_that_names_the_port_by_number_asks_the_admin_port_too_where_there_is_tls() -> None:
+    assert violations(rendered(merged(PARTS["tls"], {"livenessProbe": {"httpGet": {"port": 8080}}}))) == []
+
+
 def immutable(render: Render) -> dict[str, Any]:
     """What an API server lets nobody change, by object."""
     found: dict[str, Any] = {}
@@ -247,7 +320,7 @@ def immutable(render: Render) -> dict[str, Any]:
     return found
 
 
-NEW_NAMES = {"other names"}
+NEW_NAMES = {"other names", "long names"}
 
 
 @pytest.mark.parametrize("claims", [False, True])
@@ -273,17 +346,14 @@ def test_an_upgrade_changes_nothing_that_cannot_be_changed(tmp_path: Path, claim
 
 # What its values can do against an invariant: each is told.
 DEFECTS: list[tuple[Values, str]] = [
-    ({"terminationGracePeriodSeconds": 20}, "it is killed after 20s"),
-    ({"config": {"shutdown": {"grace": "2m"}}}, "it is killed after 60s"),
-    ({"image": {"tag": "latest"}}, "otlp-service:latest is another image tomorrow"),
+    ({"extraEnv": [{"name": "OTLP_SHUTDOWN__GRACE", "value": "2m"}]}, "it is killed after 60s"),
+    ({"extraEnv": [{"name": "OTLP_QUEUE__MAX_BYTES", "value": "2GiB"}]}, "2112MiB, its volume has 1024MiB"),
+    ({"extraEnv": [{"name": "OTLP_QUEUE__DIRECTORY", "value": "/var/lib/otlp"}]}, "cannot write to /var/lib/otlp"),
+    (
+        {"config": {"exporter": {"logs_endpoint": "http://collector:4318/v1/logs"}}},
+        "no Service of the name 'collector'",
+    ),
     ({"collector": {"image": {"tag": "latest"}}}, "opentelemetry-collector:latest is another image tomorrow"),
-    ({"config": {"queue": {"max_bytes": "2GiB"}}}, "2112MiB, its volume has 1024MiB"),
-    (merged(PARTS["persistence"], {"persistence": {"size": "4Gi"}}), "its volume has 4096MiB"),
-    ({"persistence": {"emptyDirSize": "4Gi"}}, "above the limit of ephemeral-storage"),
-    ({"resources": {"limits": {"memory": "128Mi"}}}, "above the limit of 128Mi"),
-    ({"config": {"queue": {"directory": "/var/lib/otlp"}}}, "cannot write to /var/lib/otlp"),
-    ({"config": {"exporter": {"endpoint": "http://collector:4318"}}}, "no Service of the name 'collector'"),
-    ({"collector": {"fullnameOverride": "collector"}}, "no Service of the name 'otel-collector'"),
     ({"collector": {"enabled": False}}, "no Service of the name 'otel-collector'"),
     ({"config": {"shutdown": {"handoff": "http://otlp:8080"}}}, "shutdown.handoff: there is no Service"),
     (
@@ -299,7 +369,6 @@ DEFECTS: list[tuple[Values, str]] = [
     ({"collector": {"securityContext": {"capabilities": {"drop": []}}}}, "collector: not all capabilities are dropped"),
     ({"collector": {"extraVolumeMounts": []}}, "collector cannot write to /tmp"),
     ({"extraVolumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "the volume 'host'"),
-    ({"extraVolumeMounts": [{"name": "more", "mountPath": "/more"}]}, "there is no volume 'more'"),
     ({"auth": {"enabled": True, "existingSecret": "nowhere"}}, "nothing is mounted as /app/secrets/api-key"),
     ({"tls": {"enabled": True, "existingSecret": "nowhere"}}, "nothing is mounted as /app/tls/"),
     (
@@ -330,7 +399,6 @@ DEFECTS: list[tuple[Values, str]] = [
     ({"extraEnv": [{"name": "OTLP_SERVER__PRT", "value": "8081"}]}, "OTLP_SERVER__PRT"),
     ({"config": {"exporter": {"endpoint": "http://otel-collector:4317"}}}, "has the port of gRPC"),
     ({"serviceAccount": {"create": False, "name": "nobody"}}, "there is no ServiceAccount/nobody"),
-    ({"podLabels": {"app.kubernetes.io/name": "other"}}, "does not choose its own pods"),
 ]
 
 
@@ -414,42 +482,157 @@ def test_a_slip_in_a_template_is_caught(
     template.write_text(template.read_text().replace(right, wrong))
     files = templates(values, path=slipped)
     objects = tuple(chain(*(load(text) for path, text in files.items() if "NOTES" not in path)))
-    found = violations(Render(objects, given()))
+    found = violations(Render(objects, given(), exposed=exposed()))
     assert any(told in mistake for mistake in found), found
 
 
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ({"replicaCount": "three"}, ["/replicaCount", "want integer"]),
-        ({"imagee": {}}, ["'imagee' not allowed"]),
-        ({"image": {"digest": "sha256:1"}}, ["/image/digest", "does not match pattern"]),
-        ({"config": {"server": {"prt": 1}}}, ["/config/server", "'prt' not allowed"]),
-        ({"config": {"queue": {"wait": "soon"}}}, ["/config/queue/wait", "'soon' does not match"]),
-        ({"config": {"exporter": {"protocol": "udp"}}}, ["/config/exporter/protocol", "one of"]),
-        ({"collector": {"imagee": {}}}, ["collector:", "'imagee' not allowed"]),
-        ({"livenessProbe": {"httpGet": {"pat": "/"}}}, ["/livenessProbe/httpGet", "'pat' not allowed"]),
-        ({"service": {"type": "External"}}, ["/service/type", "'ClusterIP', 'NodePort', 'LoadBalancer'"]),
-        ({"podDisruptionBudget": {"maxUnavailable": 0}}, ["/podDisruptionBudget/maxUnavailable", "got 0, want 1"]),
-        ({"persistence": {"accessMode": "ReadWriteMany"}}, ["/persistence/accessMode", "'ReadWriteOnce'"]),
-        ({"env": [{"nam": "A"}]}, ["/env/0", "missing property 'name'", "'nam' not allowed"]),
-        (
-            {"auth": {"enabled": True}},
-            ["auth.enabled: no keys; name a Secret with the key api-key in auth.existingSecret"],
-        ),
-        (
-            {"auth": {"enabled": True, "existingSecret": "a", "apiKeys": ["a:b"]}},
-            ["auth.apiKeys: they would not be used, because auth.existingSecret has the keys"],
-        ),
-        ({"tls": {"enabled": True}}, ["tls.enabled: no certificate; name a Secret"]),
-        (parts("tls", "gateway"), ["gatewayApi.enabled: a gateway ends TLS"]),
-        (
-            {"gatewayApi": {"enabled": True, "gateway": {"create": False}}},
-            ["name those that there are in gatewayApi.httpParentRefs"],
-        ),
-        ({"autoscaling": {"minReplicas": 30}}, ["autoscaling.minReplicas: 30 is above autoscaling.maxReplicas, 20"]),
-    ],
-)
+# What is refused before anything is applied: where it is, what is wrong, and what to do.
+REFUSED: list[tuple[Values, list[str]]] = [
+    ({"replicaCount": "three"}, ["/replicaCount", "want integer"]),
+    ({"imagee": {}}, ["'imagee' not allowed"]),
+    ({"image": {"digest": "sha256:1"}}, ["/image/digest", "does not match pattern"]),
+    ({"config": {"server": {"prt": 1}}}, ["/config/server", "'prt' not allowed"]),
+    ({"config": {"queue": {"wait": "soon"}}}, ["/config/queue/wait", "'soon' does not match"]),
+    ({"config": {"exporter": {"protocol": "udp"}}}, ["/config/exporter/protocol", "one of"]),
+    ({"collector": {"imagee": {}}}, ["collector:", "'imagee' not allowed"]),
+    ({"livenessProbe": {"httpGet": {"pat": "/"}}}, ["/livenessProbe/httpGet", "'pat' not allowed"]),
+    ({"service": {"type": "External"}}, ["/service/type", "'ClusterIP', 'NodePort', 'LoadBalancer'"]),
+    ({"podDisruptionBudget": {"maxUnavailable": 0}}, ["/podDisruptionBudget/maxUnavailable", "got 0, want 1"]),
+    ({"persistence": {"accessMode": "ReadWriteMany"}}, ["/persistence/accessMode", "'ReadWriteOnce'"]),
+    ({"env": [{"nam": "A"}]}, ["/env/0", "missing property 'name'", "'nam' not allowed"]),
+    (
+        {"auth": {"enabled": True}},
+        ["auth.enabled: no keys; name a Secret with the key api-key in auth.existingSecret"],
+    ),
+    (
+        {"auth": {"enabled": True, "existingSecret": "a", "apiKeys": ["a:b"]}},
+        ["auth.apiKeys: they would not be used, because auth.existingSecret has the keys"],
+    ),
+    ({"tls": {"enabled": True}}, ["tls.enabled: no certificate; name a Secret"]),
+    (parts("tls", "gateway"), ["gatewayApi.enabled: a gateway ends TLS"]),
+    (
+        {"gatewayApi": {"enabled": True, "gateway": {"create": False}}},
+        ["name those that there are in gatewayApi.httpParentRefs"],
+    ),
+    ({"autoscaling": {"minReplicas": 30}}, ["autoscaling.minReplicas: 30 is above autoscaling.maxReplicas, 20"]),
+    ({"image": None}, ["missing property 'image'"]),
+    ({"startupProbe": None}, ["missing property 'startupProbe'"]),
+    ({"service": {"grpc": {"port": None}}}, ["/service/grpc", "missing property 'port'"]),
+    ({"image": {"tag": "latest"}}, ["image.tag: latest is another image tomorrow; write a version"]),
+    ({"image": {"tag": "a b"}}, ["/image/tag", "'a b' does not match"]),
+    ({"image": {"repository": "registry:5000/a:1"}}, ["image.repository: registry:5000/a:1 has a version; put it"]),
+    ({"serviceAccount": {"name": "A B"}}, ["/serviceAccount/name", "'A B' does not match"]),
+    ({"persistence": {"storageClass": "-"}}, ["/persistence/storageClass", "'-' does not match"]),
+    ({"podLabels": {"a b": "c"}}, ['podLabels: Kubernetes takes no key "a b"; write letters']),
+    ({"podLabels": {"app": "other"}}, ["podLabels: app is the chart's own", "use another"]),
+    ({"extraEnv": [{"name": "1A", "value": "b"}]}, ["/extraEnv/0/name", "'1A' does not match"]),
+    (
+        {"extraEnv": [{"name": "PYTHONFAULTHANDLER", "value": "0"}]},
+        ["env, extraEnv: PYTHONFAULTHANDLER is there already; leave one of the two out"],
+    ),
+    ({"extraEnv": [{"name": "CONFIG_PATH", "value": "/a"}]}, ["env, extraEnv: CONFIG_PATH is there already"]),
+    (
+        {"extraEnv": [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]},
+        ["env, extraEnv: A has a value and a valueFrom"],
+    ),
+    ({"extraVolumes": [{"name": "data", "emptyDir": {}}]}, ["extraVolumes: there is a volume data already"]),
+    (
+        {"extraVolumeMounts": [{"name": "more", "mountPath": "/more"}]},
+        ["extraVolumeMounts: there is no volume more; add it to extraVolumes"],
+    ),
+    ({"extraVolumeMounts": [{"name": "tmp", "mountPath": "/data"}]}, ["something is mounted at /data already"]),
+    (
+        {"auth": {"apiKeys": ["web:0123456789abcdef0123456789abcdef"]}},
+        ["auth.apiKeys: nobody asks for them, and anybody may send; set auth.enabled"],
+    ),
+    ({"tls": {"clientCertificates": True}}, ["tls.clientCertificates: nobody asks for them", "set tls.enabled"]),
+    (
+        merged(PARTS["tls"], {"config": {"server": {"grpc_engine": "native"}}}),
+        ["config.server.grpc_engine: native has no TLS; leave it out, or tls.enabled"],
+    ),
+    ({"config": {"server": {"host": "127.0.0.1"}}}, ["config.server.host: nobody outside", "write 0.0.0.0 or ::"]),
+    (
+        {"config": {"server": {"port": 4317}}},
+        ["config.server.port, config.server.grpc_port and config.metrics.port are 4317, 4317, 9090; write three"],
+    ),
+    ({"config": {"metrics": {"port": 0}}}, ["8080, 4317, 0; write three different ones, none of them 0"]),
+    (
+        {"service": {"http": {"port": 4318}}},
+        ["service: the ports of http, otlpHttp, grpc and metrics are 4318, 4318, 4317, 9090; write four"],
+    ),
+    (
+        merged(PARTS["ingress"], {"ingress": {"maxBodySize": "8m"}}),
+        ["ingress.maxBodySize: 8m is below config.server.max_request_size, 16MiB; raise it"],
+    ),
+    (
+        merged(PARTS["ingress"], {"config": {"server": {"max_request_size": "32MiB"}}}),
+        ["ingress.maxBodySize: 16m is below config.server.max_request_size, 32MiB"],
+    ),
+    (
+        merged(PARTS["gateway"], {"gatewayApi": {"httpParentRefs": [{"name": "a"}]}}),
+        ["they are not used, because a Gateway is made; set gatewayApi.gateway.create to false"],
+    ),
+    ({"config": {"exporter": None}}, ["config.exporter.endpoint: without it telemetry goes to the pod itself"]),
+    (
+        {"config": {"exporter": {"endpoint": "https://otlp.example.org"}}},
+        ["collector.enabled: nothing goes to it", "https://otlp.example.org; set collector.enabled to false"],
+    ),
+    (
+        {"collector": {"fullnameOverride": "collector"}},
+        ["collector.enabled: nothing goes to it", "or write http://collector:4318 there"],
+    ),
+    ({"collector": {"mode": "daemonset"}}, ["/collector/mode", "'deployment'"]),
+    ({"config": {"queue": {"directory": "/var/lib/otlp"}}}, ["config.queue.directory: /var/lib/otlp is not in"]),
+    ({"config": {"queue": None}}, ["config.queue.directory: data/queue is not in the volume at /data"]),
+    (
+        {"config": {"queue": {"max_bytes": "1GiB"}}},
+        ["config.queue.max_bytes: 1GiB and 64MiB beside it are above persistence.emptyDirSize, 1Gi; lower"],
+    ),
+    ({"config": {"queue": {"max_bytes": 1073741824}}}, ["config.queue.max_bytes: ", "above persistence.emptyDir"]),
+    (
+        merged(PARTS["persistence"], {"persistence": {"size": "4Gi"}}),
+        ["config.queue.max_bytes: 4GiB and 64MiB beside it are above persistence.size, 4Gi"],
+    ),
+    (
+        {"persistence": {"emptyDirSize": "2Gi"}},
+        ["resources.limits.ephemeral-storage: 2Gi is not above tmpSize and persistence.emptyDirSize together"],
+    ),
+    ({"resources": {"limits": {"memory": "200Mi"}}}, ["resources.limits.memory: 200Mi is below", "raise it"]),
+    (
+        {"resources": {"limits": {"cpu": "500m"}}},
+        ["resources.requests.cpu: 1000m is above resources.limits.cpu, 500m; lower the one or raise the other"],
+    ),
+    (
+        {"terminationGracePeriodSeconds": 30},
+        ["terminationGracePeriodSeconds: 30 is not above config.shutdown.delay, config.shutdown.grace", "30s, so"],
+    ),
+    ({"config": {"shutdown": {"grace": "1m30s"}}}, ["terminationGracePeriodSeconds: 60 is not above", ", 95s, so"]),
+    ({"lifecycle": {"preStop": {"sleep": {"seconds": 40}}}}, ["terminationGracePeriodSeconds: 60", ", 70s, so"]),
+    ({"autoscaling": {"targetCPUUtilizationPercentage": None}}, ["autoscaling.enabled: nothing to scale by; set"]),
+    (
+        {"resources": {"requests": {"cpu": None}, "limits": {"cpu": None}}},
+        ["resources.requests.cpu: autoscaling goes by a share of it, and it is not set"],
+    ),
+    *(
+        (merged(values, {"config": {"metrics": {"enabled": False}}}), [f"{key}: there are no metrics; set config."])
+        for key, values in {
+            "serviceMonitor.enabled": {"serviceMonitor": {"enabled": True}},
+            "prometheusRule.enabled": {"prometheusRule": {"enabled": True}},
+            "autoscaling.targetRequestsPerSecond": {"autoscaling": {"targetRequestsPerSecond": "1k"}},
+        }.items()
+    ),
+    (
+        {"serviceMonitor": {"interval": "5s"}},
+        ["serviceMonitor.scrapeTimeout: 10s is above serviceMonitor.interval, 5s", "lower it"],
+    ),
+    (
+        {"auth": {"enabled": True}, "tls": {"enabled": True}, "image": {"tag": "latest"}},
+        ["auth.enabled: no keys", "tls.enabled: no certificate", "image.tag: latest"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "told"), REFUSED)
 def test_a_value_that_is_none_is_refused_with_its_place_and_what_is_wrong(values: Values, told: list[str]) -> None:
     with pytest.raises(ChartError) as refused:
         chart(values)

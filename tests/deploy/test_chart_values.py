@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import schema
+from app.settings import Settings, schema
+from app.settings.units import parse_duration, parse_size
 from scripts.helm_chart import SCHEMA, filled
-from tests.support.manifests.chart import CHART, chart
+from tests.support.manifests.chart import CHART, ChartError, chart
 from tests.support.manifests.objects import Manifest, group
+from tests.support.manifests.schemas import NEWEST, mistakes
 
 Values = dict[str, Any]
 
@@ -71,13 +73,15 @@ def seen(objects: tuple[Manifest, ...], what: str, path: str) -> Any:
 )
 def test_a_value_is_seen_where_it_belongs(key: str, case: Values) -> None:
     others = case.get("with", {})
-    values = over(AS_WELL[others] if isinstance(others, str) else others, setting(key, case["to"]))
+    # The collector's chart takes most of the time, and is looked at where its own values are.
+    alone = {} if key.startswith("collector.") else AS_WELL["elsewhere"]
+    values = over(over(alone, AS_WELL[others] if isinstance(others, str) else others), setting(key, case["to"]))
     assert seen(chart(values).objects, case["in"], case.get("at", "")) == case["is"]
 
 
 CONFIG = {
-    "server.host": "127.0.0.1",
-    "exporter.endpoint": "http://a.example:4318",
+    "server.host": "::",
+    "exporter.endpoint": "http://otel-collector.otlp-system:4318",
     "exporter.timeout": "10s",
     "exporter.batch_size": 10,
     "queue.directory": "/data/other",
@@ -97,7 +101,7 @@ CONFIG = {
 
 @pytest.mark.parametrize(("key", "value"), CONFIG.items(), ids=CONFIG)
 def test_a_value_of_the_configuration_is_in_the_file(key: str, value: Any) -> None:
-    render = chart(setting(f"config.{key}", value))
+    render = chart(over(AS_WELL["elsewhere"], setting(f"config.{key}", value)))
     config = yaml.safe_load(seen(render.objects, "ConfigMap/otlp-service", "data production.yaml"))
     for part in key.split("."):
         config = config[part]
@@ -126,6 +130,75 @@ def test_the_configuration_follows_other_values(values: Values, queue: str, hand
     )
     settings = yaml.safe_load(config["data"]["production.yaml"])
     assert (settings["queue"]["max_bytes"], settings["shutdown"]["handoff"]) == (queue, handoff)
+
+
+def paths(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Every key, with those below it, but for what is the service's, the collector's or the user's own."""
+    for key, value in values.items():
+        here = f"{path}.{key}" if path else key
+        yield here
+        if isinstance(value, Mapping) and not here.endswith(("config", "collector", "nnotations")):
+            yield from paths(value, here)
+
+
+SWITCHED = (
+    "auth",
+    "gatewayApi",
+    "ingress",
+    "persistence",
+    "prometheusRule",
+    "serviceMonitor",
+    "verticalPodAutoscaler",
+)
+EVERYTHING: Values = {
+    **{name: {"enabled": True} for name in SWITCHED},
+    "auth": {"enabled": True, "existingSecret": "otlp-secrets"},
+    "collector": {"enabled": False},
+}
+
+
+def strange(values: Values, key: str) -> list[str]:
+    """What is rendered that Kubernetes does not take, or is refused without saying the key."""
+    try:
+        objects = chart(values).objects
+    except ChartError as refused:
+        told = f"missing property '{key.rpartition('.')[2]}'", f"{key}:", f"{key.partition('.')[0]}."
+        return [] if any(each in str(refused) for each in told) else [str(refused)]
+    return [mistake for manifest in objects for mistake in mistakes(manifest, NEWEST)]
+
+
+@pytest.mark.parametrize("key", [key for key in paths(VALUES) if key != "collector"])
+def test_a_key_that_is_null_is_left_out_of_what_is_rendered_or_told_by_its_name(key: str) -> None:
+    assert strange(over(EVERYTHING, setting(key, None)), key) == []
+
+
+DEFAULTS = re.compile(r'dig ((?:"[a-z_]+" )+)("[^"]*"|\d+|true|dict) [($]')
+"""``dig "server" "port" 8080 $config``: where the configuration says nothing, a template goes by this."""
+
+
+def test_what_templates_take_for_a_default_is_the_services_own() -> None:
+    own = Settings().model_dump()
+    seen = set()
+    for text in TEMPLATES.values():
+        for keys, default in DEFAULTS.findall(text):
+            path = keys.replace('"', "").split()
+            if path[0] not in own or default in {"dict", '""'}:
+                continue
+            value = own
+            for key in path:
+                value = value[key]
+            seen.add(".".join(path))
+            written = json.loads(default)
+            read = parse_duration if path[0] == "shutdown" else parse_size
+            assert str(value) == str(written) or value == read(written), path
+    assert seen >= {
+        "server.port",
+        "server.grpc_port",
+        "metrics.port",
+        "metrics.path",
+        "queue.max_bytes",
+        "shutdown.grace",
+    }
 
 
 def leaves(values: Any, path: str = "") -> Iterator[str]:

@@ -64,12 +64,55 @@ def test_it_listens_where_the_manifests_say() -> None:
     assert set(workload.ports.values()) == set(moved(configuration(kustomize("collector")))[1])
 
 
-def test_it_has_only_what_the_official_images_have_too() -> None:
+# What the images otelcol, otelcol-k8s and otelcol-contrib all have, by the `gomod` of the three manifest.yaml of
+# open-telemetry/opentelemetry-collector-releases (distributions/, at 0.159.0), and the build of the tests has too.
+OFFICIAL = {
+    "go.opentelemetry.io/collector/receiver/otlpreceiver",
+    "go.opentelemetry.io/collector/processor/batchprocessor",
+    "go.opentelemetry.io/collector/processor/memorylimiterprocessor",
+    "go.opentelemetry.io/collector/exporter/debugexporter",
+    "go.opentelemetry.io/collector/exporter/otlphttpexporter",
+    "github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension",
+}
+
+
+def built_in() -> dict[str, str]:
+    """The module of each kind of component that the collector of the tests has, as it says itself."""
+    program = find_otelcol()
+    assert program
+    listed = subprocess.run([program, "components"], capture_output=True, encoding="utf-8", check=True)
+    told = yaml.safe_load(listed.stdout)
+    kinds = ("receivers", "processors", "exporters", "extensions", "connectors")
+    return {each["name"]: each["module"].partition(" ")[0] for kind in kinds for each in told[kind]}
+
+
+def test_it_has_only_what_this_build_and_the_official_images_have() -> None:
     config = yaml.safe_load(configuration(kustomize("collector")))
     kinds = ("receivers", "processors", "exporters", "extensions", "connectors")
     used = {name.partition("/")[0] for kind in kinds for name in config.get(kind, {})}
-    # Of the distribution otelcol, which every other one contains.
-    assert used <= {"otlp", "memory_limiter", "batch", "debug", "otlp_http", "otlphttp", "health_check"}
+    modules = built_in()
+    assert used == {"otlp", "memory_limiter", "debug", "health_check"}
+    assert {modules[name] for name in used} <= OFFICIAL <= set(modules.values())
+
+
+def test_it_is_told_of_the_file_that_is_mounted() -> None:
+    render = kustomize("collector")
+    workload = next(each for each in render.workloads if str(each) == f"Deployment/{COLLECTOR}")
+    (container,) = workload.containers
+    (file,) = [argument.removeprefix("--config=") for argument in container["args"]]
+    folder, _, name = file.rpartition("/")
+    (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == folder]
+    config = render.find("ConfigMap", workload.volumes[mount["name"]]["configMap"]["name"])
+    assert config
+    assert name in config["data"]
+
+
+def test_it_is_the_image_of_the_version_that_is_tried_here() -> None:
+    program = find_otelcol()
+    assert program
+    said = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", check=True).stdout
+    workload = next(each for each in kustomize("collector").workloads if str(each) == f"Deployment/{COLLECTOR}")
+    assert workload.containers[0]["image"].rpartition(":")[2] == said.split()[-1]
 
 
 @pytest.mark.parametrize(("protocol", "port"), [("http/protobuf", 4318), ("grpc", 4317)])
@@ -114,9 +157,10 @@ def base(directory: Path, render: Render, endpoint: str, protocol: str) -> Servi
 
 
 def healthy(port: int) -> bool:
-    """Whether the kubelet's probe, as the manifest has it, is answered well."""
+    """Whether the kubelet's probes, as the manifest has them, are answered well."""
     workload = next(each for each in kustomize("collector").workloads if str(each) == f"Deployment/{COLLECTOR}")
     probe = workload.containers[0]["readinessProbe"]["httpGet"]
+    assert workload.containers[0]["livenessProbe"]["httpGet"] == probe
     assert workload.port(probe["port"]) == 13133
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("GET", probe["path"])

@@ -1,7 +1,9 @@
 """What the Dockerfile says, and what scripts/build-docker.sh asks docker for; test_image.py has what comes of it."""
 
 import re
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,22 @@ def test_it_runs_as_the_user_and_with_the_ports_of_the_manifests_and_the_configu
     assert settings.queue.directory.is_relative_to(only("VOLUME").value)
 
 
+def test_data_is_the_users_and_the_configuration_where_it_is_named() -> None:
+    user, _, group = only("USER").value.partition(":")
+    (made,) = said("RUN")
+    assert made.words == ["install", "--directory", f"--owner={user}", f"--group={group}", only("VOLUME").value]
+    workdir = only("WORKDIR").value
+    variables = dict(pair.split("=", 1) for each in said("ENV") for pair in each.words)
+    (configuration,) = [each.words for each in said("COPY") if each.words[0] == "config"]
+    assert variables["CONFIG_PATH"] == f"{workdir}/{configuration[1]}/production.yaml"
+    assert (ROOT / "config/production.yaml").exists()
+
+
+def test_the_build_leaves_no_cache_of_packages() -> None:
+    (variables,) = [each for each in instructions() if each.stage == 1 and each.word == "ENV"]
+    assert {"PIP_NO_CACHE_DIR=1", "PYTHONDONTWRITEBYTECODE=1"} <= set(variables.words)
+
+
 def test_it_says_how_the_service_is_started_asked_and_ended() -> None:
     assert only("ENTRYPOINT").words == ["otlp-service"]
     assert only("CMD").words == ["serve"]
@@ -88,6 +106,8 @@ def test_labels_tell_what_was_built() -> None:
     for name, argument in (("version", "VERSION"), ("revision", "VCS_REF"), ("created", "BUILD_DATE")):
         assert f'org.opencontainers.image.{name}="${{{argument}}}"' in labels
     assert [each.value for each in said("ARG")] == ["VERSION", "VCS_REF", "BUILD_DATE"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f'org.opencontainers.image.licenses="{project["license"]}"' in labels
 
 
 def test_it_installs_what_is_locked_and_nothing_else() -> None:
@@ -162,6 +182,22 @@ def test_the_script_takes_the_projects_version_by_itself(tmp_path: Path) -> None
     build, _ = asked(tmp_path)
     image: str = kustomize().gateway[1]["image"]
     assert image in build
+
+
+def test_the_script_builds_nothing_that_it_cannot_name_the_revision_of(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    copied = shutil.copy(SCRIPT, tmp_path / "scripts")
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho docker was asked\n")
+    docker.chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    ended = subprocess.run([copied, VERSION], env=variables, capture_output=True, encoding="utf-8", check=False)
+    assert ended.returncode != 0
+    assert "not a git repository" in ended.stderr
+    assert ended.stdout == ""
+    given = variables | {"VCS_REF": "0123abc"}
+    ended = subprocess.run([copied, VERSION], env=given, capture_output=True, encoding="utf-8", check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("version", ["--push", "", "a b", "v1+2"])

@@ -65,6 +65,13 @@ def test_how_the_configuration_comes_into_the_pod_makes_no_difference() -> None:
             ],
         ),
         (
+            patch("Ingress", "remove", "/metadata/annotations/nginx.ingress.kubernetes.io~1ssl-redirect"),
+            [
+                "Ingress (HTTP)[0].annotations.nginx.ingress.kubernetes.io/ssl-redirect: 'true', and None",
+                "Ingress (GRPC)[0].annotations.nginx.ingress.kubernetes.io/ssl-redirect: 'true', and None",
+            ],
+        ),
+        (
             patch("StatefulSet", "remove", "/spec/podManagementPolicy"),
             ["StatefulSet.podManagementPolicy: 'Parallel', and None"],
         ),

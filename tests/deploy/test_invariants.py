@@ -12,23 +12,37 @@ from tests.support.manifests.invariants import (
     INVARIANTS,
     Invariant,
     a_disruption_budget_leaves_room,
+    a_listener_is_for_one_kind_of_route,
+    a_pod_gets_nothing_that_it_does_not_use,
     a_read_only_root_has_what_is_written_to,
+    an_autoscaler_has_something_to_go_by,
     autoscalers_do_not_fight,
     each_route_speaks_its_port,
+    each_service_says_what_its_ports_speak,
+    every_container_says_what_it_takes,
     every_host_is_there,
+    every_name_may_be_one,
     every_reference_is_there,
+    every_root_is_read_only,
     every_route_names_its_port,
     every_selector_chooses,
+    every_word_is_one_of_its_kind,
+    large_requests_come_through,
     no_image_is_the_latest,
     no_replicas_beside_an_autoscaler,
     no_secret_is_in_the_environment,
+    nothing_is_said_twice,
+    nothing_that_cannot_change_has_a_version,
     pod_security_is_restricted,
     the_configuration_loads,
     the_grace_period_is_long_enough,
+    the_mesh_resends_nothing_that_was_heard,
+    the_network_policy_lets_no_more_through,
     the_network_policy_lets_through,
     the_pods_are_scraped_once,
     the_ports_agree,
     the_probes_are_answered,
+    the_sidecar_lets_the_pod_live,
     the_sizes_fit,
     violations,
 )
@@ -135,6 +149,10 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (put("Service", "otlp-service", "spec", "ports", 0, "targetPort", value="web"), "has no port 'web'"),
         (put("Service", "otel-collector", "spec", "ports", 0, "targetPort", value=4319), "has no port 4319"),
         (
+            put("NetworkPolicy", "otel-collector", "spec", "ingress", 1, "ports", 0, "port", value="prometheus"),
+            "NetworkPolicy/otel-collector: Deployment/otel-collector has no port 'prometheus'",
+        ),
+        (
             put("HorizontalPodAutoscaler", "otlp", "spec", "scaleTargetRef", "kind", value="StatefulSet"),
             "there is no StatefulSet/otlp-service",
         ),
@@ -239,6 +257,7 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (ours(*CONTAINER, "ports", 0, "hostPort", value=80), "hostPort"),
         (cut("Deployment", "otlp-service", *POD, "securityContext", "seccompProfile"), "no seccompProfile"),
         (put("Namespace", "otlp", "metadata", "labels", value={}), "pod-security.kubernetes.io/enforce"),
+        (cut("Namespace", "otlp", "metadata", "labels", "pod-security.kubernetes.io/warn"), "io/warn: restricted"),
     ],
     autoscalers_do_not_fight: [
         (put("VerticalPodAutoscaler", "otlp", "spec", "updatePolicy", "updateMode", value="Auto"), "it acts on cpu"),
@@ -311,6 +330,7 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
     every_route_names_its_port: [
         (put("VirtualService", "otlp", "spec", "http", 0, "match", value=[{"uri": {"prefix": "/"}}]), "without a port"),
         (cut("VirtualService", "otlp", "spec", "http", 2, "match"), "without a port"),
+        (put("VirtualService", "otlp", "spec", "gateways", value=["otlp-service"]), "is for mesh, which"),
         (cut("VirtualService", "otlp", "spec", "http", 0, "route", 0, "destination", "port"), "leads to no port"),
     ],
     the_network_policy_lets_through: [
@@ -357,6 +377,8 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (ours(*POD, "initContainers", value=[INIT | {"image": "busybox"}]), "busybox is another image tomorrow"),
     ],
     the_ports_agree: [
+        (tell(OTLP_SERVER__HOST="127.0.0.1"), "nobody gets to server.host 127.0.0.1"),
+        (tell(OTLP_METRICS__ENABLED="false"), "there is nothing to scrape"),
         (tell(OTLP_SERVER__PORT="8081"), "those of the configuration [4317, 8081, 9090]"),
         (cut("Deployment", "otlp-service", *CONTAINER, "ports", 1), "its ports are [8080, 9090]"),
         (lambda render: replace(render, exposed=frozenset({8080, 9090})), "the image exposes [8080, 9090]"),
@@ -387,6 +409,10 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
     ],
     the_pods_are_scraped_once: [
         (
+            put("ServiceMonitor", "otlp", "spec", "endpoints", 0, "scrapeTimeout", value="1m"),
+            "1m is above the interval",
+        ),
+        (
             ours("spec", "template", "metadata", "annotations", "prometheus.io/scrape", value="true"),
             "for their annotations, and for a ServiceMonitor",
         ),
@@ -406,6 +432,7 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
             ),
             "its proxy stays for 5s",
         ),
+        (ours(*CONTAINER, "lifecycle", value={"preStop": {"sleep": {"seconds": 40}}}), "it is killed after 60s"),
         (
             ours("spec", "template", "metadata", "annotations", "proxy.istio.io/config", value="{}"),
             "its proxy has no terminationDrainDuration",
@@ -441,6 +468,158 @@ DEFECTS: dict[Invariant, list[tuple[Change, str]]] = {
         (ours(*POD, "volumes", 2, "emptyDir", "sizeLimit", value="2Gi"), "above the limit of ephemeral-storage"),
         (ours(*POD, "volumes", 3, "emptyDir", value={}), "above the limit of ephemeral-storage"),
         (ours(*CONTAINER, "resources", "limits", "memory", value="128Mi"), "it may take 256MiB of memory"),
+    ],
+    every_name_may_be_one: [
+        (put("Service", "otlp-service", "metadata", "name", value="otlp.service"), "it cannot be called so"),
+        (put("NetworkPolicy", "otlp", "metadata", "name", value="Policy"), "NetworkPolicy/Policy"),
+        (put("Service", "otlp-service", "metadata", "labels", "version", value="a" * 64), "cannot be a label"),
+        (ours("spec", "template", "metadata", "labels", "a b", value="c"), "its pods: a b: c cannot be a label"),
+        (ours("spec", "template", "metadata", "annotations", "a b", value="c"), "'a b' cannot be an annotation"),
+        (tell(**{"1A": "b"}), "no variable can be called '1A'"),
+        (ours(*CONTAINER, "env", 1, "value", value="a"), "POD_NAME has a value and a valueFrom"),
+        (ours(*CONTAINER, "ports", 1, "name", value="opentelemetry-grpc"), "called 'opentelemetry-grpc'"),
+    ],
+    every_word_is_one_of_its_kind: [
+        (ours("spec", "strategy", "type", value="Rolling"), "strategy.type: Rolling is none of Recreate"),
+        (ours(*CONTAINER, "imagePullPolicy", value="Sometimes"), "imagePullPolicy: Sometimes"),
+        (put("Service", "otlp-service", "spec", "ports", 0, "protocol", value="HTTP"), "protocol: HTTP"),
+        (put("Service", "otlp-service", "spec", "type", value="Public"), "spec.type: Public"),
+        (put("Ingress", "otlp", "spec", "rules", 0, "http", "paths", 0, "pathType", value="Regex"), "pathType: Regex"),
+        (put("NetworkPolicy", "otlp-service", "spec", "policyTypes", "+", value="Outward"), "policyTypes: Outward"),
+        (
+            put("HorizontalPodAutoscaler", "otlp", "spec", "behavior", "scaleUp", "selectPolicy", value="Most"),
+            "selectPolicy: Most",
+        ),
+        (
+            put("HorizontalPodAutoscaler", "otlp", "spec", "behavior", "scaleUp", "policies", 0, "type", value="Share"),
+            "policies.type: Share",
+        ),
+    ],
+    nothing_is_said_twice: [
+        (tell(POD_NAME="a"), "the variable POD_NAME is there 2 times"),
+        (ours(*POD, "volumes", "+", value={"name": "data", "emptyDir": {}}), "the volume data is there 2 times"),
+        (
+            ours(*CONTAINER, "volumeMounts", "+", value={"name": "data", "mountPath": "/app/config"}),
+            "the mount /app/config is there 2 times",
+        ),
+        (ours(*CONTAINER, "ports", 1, "containerPort", value=8080), "the port 8080/TCP is there 2 times"),
+        (put("Service", "otlp-service", "spec", "ports", 0, "port", value=4318), "the port 4318/TCP is there 2 times"),
+        (put("Service", "otlp-service", "spec", "ports", 0, "name", value="grpc"), "the port grpc is there 2 times"),
+        (put("Service", "otlp-service-headless", "metadata", "name", value="otlp-service"), "the object v1 Service/"),
+    ],
+    nothing_that_cannot_change_has_a_version: [
+        (ours("spec", "selector", "matchLabels", "app.kubernetes.io/version", value="0.1.0"), "app.kubernetes.io/vers"),
+    ],
+    every_root_is_read_only: [
+        (ours(*CONTAINER, "securityContext", "readOnlyRootFilesystem", value=False), "readOnlyRootFilesystem"),
+        (cut("Deployment", "otel-collector", *CONTAINER, "securityContext", "readOnlyRootFilesystem"), "otel-coll"),
+    ],
+    a_pod_gets_nothing_that_it_does_not_use: [
+        (cut("Deployment", "otlp-service", *POD, "enableServiceLinks"), "it has variables of every Service"),
+        (ours(*POD, "automountServiceAccountToken", value=True), "it has a token of the API server"),
+        (cut("Deployment", "otel-collector", *POD, "automountServiceAccountToken"), "it has a token"),
+        (cut("ServiceAccount", "otlp-service", "automountServiceAccountToken"), "pods get its token"),
+    ],
+    every_container_says_what_it_takes: [
+        (cut("Deployment", "otlp-service", *CONTAINER, "resources", "limits", "memory"), "no limit, of memory"),
+        (cut("Deployment", "otel-collector", *CONTAINER, "resources"), "otel-collector has no request"),
+        (ours(*CONTAINER, "resources", "requests", "cpu", value="2"), "asks for 2 of cpu, above 1000m"),
+        (ours(*POD, "initContainers", value=[INIT]), "check-dependencies has no request"),
+    ],
+    an_autoscaler_has_something_to_go_by: [
+        (cut("HorizontalPodAutoscaler", "otlp", "spec", "metrics"), "it has no metric"),
+        (cut("Deployment", "otlp-service", *CONTAINER, "resources"), "share of the cpu that otlp-service asks for"),
+        (put("HorizontalPodAutoscaler", "otlp", "spec", "minReplicas", value=30), "30 are above maxReplicas 20"),
+    ],
+    each_service_says_what_its_ports_speak: [
+        (cut("Service", "otlp-service-headless", "spec", "ports", 1, "appProtocol"), "appProtocol of 4317 is None"),
+        (put("Service", "otlp-service", "spec", "ports", 1, "appProtocol", value="grpc"), "4318 is grpc, and not http"),
+        (put("Service", "otlp-service", "spec", "sessionAffinity", value="ClientIP"), "sessionAffinity keeps"),
+    ],
+    a_listener_is_for_one_kind_of_route: [
+        (
+            put("GRPCRoute", "otlp", "spec", "parentRefs", 0, "sectionName", value="otlp-http"),
+            "an HTTPRoute and a GRPCRoute share otlp.example.com",
+        ),
+    ],
+    large_requests_come_through: [
+        (tell(OTLP_SERVER__MAX_REQUEST_SIZE="32MiB"), "proxy-body-size 16m is below server.max_request_size, 32MiB"),
+        (
+            cut(
+                "Ingress", "otlp-service-grpc", "metadata", "annotations", "nginx.ingress.kubernetes.io/proxy-body-size"
+            ),
+            "proxy-body-size 1m is below",
+        ),
+    ],
+    the_network_policy_lets_no_more_through: [
+        (cut("NetworkPolicy", "otlp-service", "spec", "ingress", 1, "from"), "lets anybody in at 9090"),
+        (
+            put("NetworkPolicy", "otlp-service", "spec", "ingress", 1, "from", 0, value={"namespaceSelector": {}}),
+            "9090",
+        ),
+        (cut("NetworkPolicy", "otlp-service", "spec", "ingress", 0, "ports"), "or everywhere"),
+        (cut("NetworkPolicy", "otlp-service", "spec", "egress", 1, "to"), "reach anybody at ['4317', '4318']"),
+        (
+            cut("NetworkPolicy", "otlp-service", "spec", "egress", 1, "to", 0, "podSelector", "matchLabels"),
+            "reach anybody at ['4317', '4318']",
+        ),
+        (cut("NetworkPolicy", "otlp-service", "spec", "egress", 0, "ports"), "reach anybody at every port"),
+    ],
+    the_sidecar_lets_the_pod_live: [
+        (cut("NetworkPolicy", "otlp-service-sidecar"), "no NetworkPolicy lets its proxy reach the control plane"),
+        (
+            put("NetworkPolicy", "otlp-service-sidecar", "spec", "egress", 0, "ports", 0, "port", value=15010),
+            "lets its proxy reach the control plane",
+        ),
+        (
+            ours(
+                *("spec", "template", "metadata", "annotations", "proxy.istio.io/config"),
+                value="terminationDrainDuration: 40s",
+            ),
+            "holdApplicationUntilProxyStarts",
+        ),
+        (
+            cut(
+                "Deployment",
+                "otlp-service",
+                *("spec", "template", "metadata", "annotations", "sidecar.istio.io/rewriteAppHTTPProbers"),
+            ),
+            "livenessProbe asks the port 'http' through a proxy",
+        ),
+        (
+            cut(
+                "Deployment",
+                "otlp-service",
+                *("spec", "template", "metadata", "annotations", "traffic.sidecar.istio.io/excludeInboundPorts"),
+            ),
+            "a Prometheus that is not in the mesh does not get to 9090",
+        ),
+        (
+            cut("DestinationRule", "otlp", "spec", "trafficPolicy", "portLevelSettings"),
+            "the mesh encrypts what goes to 9090",
+        ),
+    ],
+    the_mesh_resends_nothing_that_was_heard: [
+        (
+            put("VirtualService", "otlp", "spec", "http", 0, "retries", "retryOn", value="5xx,refused-stream"),
+            "the route 'http' is tried again on 5xx",
+        ),
+        (cut("VirtualService", "otlp", "spec", "http", 1, "retries"), "the route 'grpc' has the mesh's own retries"),
+        (
+            put(
+                *("DestinationRule", "otlp", "spec", "trafficPolicy", "connectionPool", "http"),
+                "maxRequestsPerConnection",
+                value=2,
+            ),
+            "maxRequestsPerConnection closes",
+        ),
+        (
+            put(
+                *("DestinationRule", "otlp", "spec", "trafficPolicy", "outlierDetection", "consecutive5xxErrors"),
+                value=5,
+            ),
+            "ejected for an honest 503",
+        ),
     ],
 }
 
@@ -482,6 +661,19 @@ def test_a_claim_that_is_too_small_is_caught() -> None:
     assert any(
         "its volume has 1024MiB" in told for told in the_sizes_fit(replace(shared, objects=(*shared.objects, claim)))
     )
+
+
+def test_a_statefulset_that_could_not_be_upgraded_is_caught() -> None:
+    whole = kustomize("persistence", "collector")
+    labels = ("spec", "volumeClaimTemplates", 0, "metadata", "labels")
+    labelled = put("StatefulSet", "otlp-service", *labels, value={"app.kubernetes.io/version": "0.1.0"})(whole)
+    assert any("the next version could not be applied" in told for told in violations(labelled))
+    other = put("StatefulSet", "otlp-service", "spec", "serviceName", value="otlp-service")(whole)
+    assert any("Service/otlp-service does not name its pods" in told for told in violations(other))
+    both_of_them = put("StatefulSet", "otlp-service", *POD, "volumes", "+", value={"name": "data", "emptyDir": {}})(
+        whole
+    )
+    assert any("the volume data is there 2 times" in told for told in violations(both_of_them))
 
 
 def test_the_mutual_form_of_tls_needs_its_files() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.manifests.invariants import violations
 from tests.support.manifests.objects import Manifest, Render
-from tests.support.manifests.render import COMPONENTS, build, kustomize
+from tests.support.manifests.render import COLLECTOR, COMPONENTS, build, kustomize
 from tests.support.manifests.schemas import NEWEST, OLDEST, mistakes
 
 ENCRYPTED_AT_THE_DOOR = {"gateway", "istio"}
@@ -116,6 +116,24 @@ def test_the_production_overlay_has_a_claim_for_each_pod_that_outlives_it() -> N
     assert workload.manifest["kind"] == "StatefulSet"
     assert "claim" in workload.volumes["data"]
     assert set(workload.spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+
+
+def test_the_overlays_are_what_docs_kubernetes_says_of_them() -> None:
+    development, production = kustomize(of="overlays/development"), kustomize(of="overlays/production")
+    workload, container = development.gateway
+    assert (workload.manifest["kind"], workload.spec["replicas"]) == ("Deployment", 1)
+    assert container["resources"]["requests"] | {"ephemeral-storage": ""} == {
+        "cpu": "100m",
+        "memory": "256Mi",
+        "ephemeral-storage": "",
+    }
+    assert not list(development.kind("HorizontalPodAutoscaler", "Ingress"))
+    assert len(list(production.kind("HorizontalPodAutoscaler"))) == 1
+    assert len(list(production.kind("Ingress"))) == 2
+    assert "secrets" in production.gateway[0].volumes
+    for render, collectors in ((development, 1), (production, 2)):
+        (collector,) = [each for each in render.workloads if each.manifest["metadata"]["name"] == COLLECTOR]
+        assert collector.spec["replicas"] == collectors
 
 
 def test_pods_come_at_once_and_go_slowly() -> None:

@@ -22,7 +22,7 @@ from tests.support.patience import PATIENCE
 from tests.support.process import Process, Unexpected, until
 from tests.support.scrape import Scrape
 
-__all__ = ["BASE", "Container", "Engine", "find_engine"]
+__all__ = ["BASE", "Container", "Engine", "find_engine", "refusal", "why_no_engine"]
 
 _ARCHIVE = Path(__file__).parents[2] / ".tools" / "image-base.tar"
 _SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,26 +35,40 @@ BASE = "python-base:trixie"
 """The base image in an engine that has started: Debian with Python."""
 
 
-@functools.cache
 def find_engine() -> bool:
-    """Whether an engine starts here, and scripts/image-base has made a base image."""
-    if os.geteuid() != 0 or not _ARCHIVE.exists() or not all(_program(name) for name in ("dockerd", "docker")):
-        return False
+    """Whether all that it takes is here, and an engine starts."""
+    return not _lacking() and why_no_engine() is None
+
+
+@functools.cache
+def why_no_engine() -> str | None:
+    """What the machine has against an engine though all that it takes is here; None where it has nothing.
+
+    Nor has it anything where one of its own runs: that ours does not start is then a failure.
+    """
+    if _lacking():
+        return None
+    runs_one = subprocess.run([str(_program("docker")), "version"], capture_output=True, check=False).returncode == 0
+    return None if runs_one else refusal()
+
+
+def refusal(dockerd: str | None = None) -> str | None:
+    """The last that an engine said which does not start; None where it starts."""
     try:
-        with Engine():
-            return True
-    except Unexpected:
-        return False
+        with Engine(dockerd):
+            return None
+    except Unexpected as error:
+        return str(error).splitlines()[-1]
 
 
 class Engine(Process):
-    """Runs while it is entered; whoever is in it must have left before."""
+    """Runs while it is entered; whoever is in it must have left before. `dockerd` is Debian's by default."""
 
-    def __init__(self) -> None:
+    def __init__(self, dockerd: str | None = None) -> None:
+        dockerd = dockerd or _program("dockerd")
+        assert dockerd is not None, "dockerd is not installed"
         directory = Path(tempfile.mkdtemp(prefix="engine-"))
         (directory / "daemon.json").write_text("{}")  # in place of that of the machine
-        dockerd = _program("dockerd")
-        assert dockerd is not None, "dockerd is not installed"
         # What it mounts is seen by it alone, and ends with it.
         command = ["unshare", "--mount", dockerd, f"--host=unix://{directory}/docker.sock"]
         command += [f"--data-root={directory}/data", f"--exec-root={directory}/exec", f"--pidfile={directory}/pid"]
@@ -259,6 +273,11 @@ def _get(url: str) -> str | None:
             return text
     except OSError:  # refused, broken, or no 200
         return None
+
+
+def _lacking() -> bool:
+    """Whether something is not here that a test can do nothing about."""
+    return os.geteuid() != 0 or not _ARCHIVE.exists() or not all(_program(name) for name in ("dockerd", "docker"))
 
 
 def _program(name: str) -> str | None:

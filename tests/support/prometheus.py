@@ -28,14 +28,14 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 class Prometheus(Process):
-    """Scrapes `port` of this machine every second, as the pod with `labels`. Entering waits until it is ready."""
+    """Scrapes a `port` five times a second, as the pod with `labels`. Entering waits until it is ready."""
 
     def __init__(self, directory: Path, port: int, labels: Mapping[str, str]) -> None:
         own = free_port()
         self._url = f"http://127.0.0.1:{own}"
         target = {"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)}
         config = {
-            "global": {"scrape_interval": "1s"},
+            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
             "scrape_configs": [{"job_name": "otlp-service", "static_configs": [target]}],
         }
         file = directory / "prometheus.yaml"

@@ -60,38 +60,26 @@ name: {{ include "otlp-service.fullname" . }}
 {{- default (printf "%s-keys" (include "otlp-service.fullname" .)) .Values.auth.existingSecret }}
 {{- end }}
 
-{{/* The ports of the endpoints that telemetry goes to, as a list in JSON. */}}
-{{- define "otlp-service.destinationPorts" -}}
-{{- $exporter := (include "otlp-service.config" . | fromYaml).exporter | default dict }}
+{{- define "otlp-service.collector" -}}
+{{- default (printf "%s-collector" .Release.Name) .Values.collector.fullnameOverride }}
+{{- end }}
+
+{{/* Where telemetry goes to: {"collector": whether to that of the chart, "ports": those of all other endpoints}, in JSON. */}}
+{{- define "otlp-service.destinations" -}}
+{{- $exporter := dig "exporter" dict (include "otlp-service.config" . | fromYaml) }}
+{{- $collector := printf "^%s([.]%s([.]svc([.]cluster[.]local)?)?)?$" (include "otlp-service.collector" .) .Release.Namespace }}
+{{- $own := false }}
 {{- $ports := list }}
 {{- range $key := list "endpoint" "traces_endpoint" "metrics_endpoint" "logs_endpoint" }}
 {{- with get $exporter $key }}
-{{- $url := urlParse . }}
+{{- $url := ternary . (printf "http://%s" .) (contains "://" .) | urlParse }}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
+{{- if and $.Values.collector.enabled (regexMatch $collector $url.hostname) }}
+{{- $own = true }}
+{{- else }}
 {{- $ports = append $ports (default (ternary "443" "80" (eq $url.scheme "https")) $port) }}
 {{- end }}
 {{- end }}
-{{- $ports | uniq | sortAlpha | toJson }}
 {{- end }}
-
-{{/* What cannot go together, and would be found out only by pods that do not start, or not be found out. */}}
-{{- define "otlp-service.validate" -}}
-{{- if and .Values.auth.enabled (not .Values.auth.existingSecret) (not .Values.auth.apiKeys) }}
-{{- fail "auth.enabled: no keys; name a Secret with the key api-key in auth.existingSecret, or list them in auth.apiKeys" }}
-{{- end }}
-{{- if and .Values.auth.existingSecret .Values.auth.apiKeys }}
-{{- fail "auth.apiKeys: they would not be used, because auth.existingSecret has the keys; leave one of the two out" }}
-{{- end }}
-{{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
-{{- fail "tls.enabled: no certificate; name a Secret with tls.crt, tls.key and ca.crt in tls.existingSecret" }}
-{{- end }}
-{{- if and .Values.tls.enabled .Values.gatewayApi.enabled }}
-{{- fail "gatewayApi.enabled: a gateway ends TLS and speaks in the clear to the pods; leave tls.enabled out, or use ingress" }}
-{{- end }}
-{{- if and .Values.gatewayApi.enabled (not .Values.gatewayApi.gateway.create) (not (and .Values.gatewayApi.httpParentRefs .Values.gatewayApi.grpcParentRefs)) }}
-{{- fail "gatewayApi.gateway.create: no Gateway is made; name those that there are in gatewayApi.httpParentRefs and gatewayApi.grpcParentRefs" }}
-{{- end }}
-{{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}
-{{- fail (printf "autoscaling.minReplicas: %v is above autoscaling.maxReplicas, %v" .Values.autoscaling.minReplicas .Values.autoscaling.maxReplicas) }}
-{{- end }}
+{{- dict "collector" $own "ports" ($ports | uniq | sortAlpha) | toJson }}
 {{- end }}

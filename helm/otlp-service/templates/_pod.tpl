@@ -3,19 +3,17 @@
 {{- include "otlp-service.validate" . }}
 {{- $config := include "otlp-service.config" . | fromYaml }}
 metadata:
+  {{- $annotations := dict "checksum/config" (include (print $.Template.BasePath "/configmap.yaml") . | sha256sum) }}
+  {{- if .Values.auth.apiKeys }}
+  {{- $_ := set $annotations "checksum/secret" (include (print $.Template.BasePath "/secret.yaml") . | sha256sum) }}
+  {{- end }}
+  {{- if and (dig "metrics" "enabled" true $config) (not .Values.serviceMonitor.enabled) }}
+  {{- $_ := set $annotations "prometheus.io/scrape" "true" }}
+  {{- $_ := set $annotations "prometheus.io/port" (dig "metrics" "port" 9090 $config | toString) }}
+  {{- $_ := set $annotations "prometheus.io/path" (dig "metrics" "path" "/metrics" $config) }}
+  {{- end }}
   annotations:
-    checksum/config: {{ include (print $.Template.BasePath "/configmap.yaml") . | sha256sum }}
-    {{- if .Values.auth.apiKeys }}
-    checksum/secret: {{ include (print $.Template.BasePath "/secret.yaml") . | sha256sum }}
-    {{- end }}
-    {{- if and (dig "metrics" "enabled" true $config) (not .Values.serviceMonitor.enabled) }}
-    prometheus.io/scrape: "true"
-    prometheus.io/port: {{ dig "metrics" "port" 9090 $config | quote }}
-    prometheus.io/path: {{ dig "metrics" "path" "/metrics" $config }}
-    {{- end }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge dict (.Values.podAnnotations | default dict) $annotations | toYaml | nindent 4 }}
   labels:
     {{- include "otlp-service.labels" . | nindent 4 }}
     {{- with .Values.podLabels }}
@@ -79,15 +77,19 @@ spec:
           value: /app/tls/tls.crt
         - name: OTLP_SERVER__TLS__KEY_FILE
           value: /app/tls/tls.key
+        {{- if not (dig "exporter" "tls" "ca_file" "" $config) }}
         - name: OTLP_EXPORTER__TLS__CA_FILE
           value: /app/tls/ca.crt
+        {{- end }}
         {{- if .Values.tls.clientCertificates }}
         - name: OTLP_SERVER__TLS__CLIENT_CA_FILE
           value: /app/tls/ca.crt
+        {{- if not (dig "exporter" "tls" "cert_file" "" $config) }}
         - name: OTLP_EXPORTER__TLS__CERT_FILE
           value: /app/tls/tls.crt
         - name: OTLP_EXPORTER__TLS__KEY_FILE
           value: /app/tls/tls.key
+        {{- end }}
         {{- end }}
         {{- end }}
         {{- with concat .Values.env .Values.extraEnv }}
@@ -167,7 +169,8 @@ spec:
 {{- define "otlp-service.probe" -}}
 {{- $root := first . }}
 {{- $probe := deepCopy (last .) }}
-{{- if and $root.Values.tls.enabled (eq (toString $probe.httpGet.port) "http") }}
+{{- $http := dig "server" "port" 8080 (include "otlp-service.config" $root | fromYaml) }}
+{{- if and $root.Values.tls.enabled (has (toString $probe.httpGet.port) (list "http" (toString $http))) }}
 {{- $_ := set $probe.httpGet "port" "metrics" }}
 {{- end }}
 {{- toYaml $probe }}

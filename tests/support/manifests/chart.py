@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.dockerfile import exposed
 from tests.support.manifests.objects import Manifest, Render
 from tests.support.manifests.render import given, load
 
@@ -24,14 +25,18 @@ class ChartError(Exception):
 
 
 def chart(values: Manifest | None = None, *, name: str = RELEASE, hosts: frozenset[str] = frozenset()) -> Render:
-    """Everything that is applied with some values.
+    """Everything that is applied with some values; they leave the image's ports to it, or name others.
 
     Raises:
         ChartError: the values are refused, or a template fails.
     """
-    files = templates(values, name=name)
-    objects = tuple(each for path, text in files.items() if not path.endswith("NOTES.txt") for each in load(text))
-    return Render(objects, given(), hosts)
+    objects = _objects(json.dumps(values or {}, sort_keys=True), name)
+    return Render(objects, given(), hosts, None if _names_ports(values or {}) else exposed())
+
+
+def _names_ports(values: Manifest) -> bool:
+    config = values.get("config") or {}
+    return any(key in (config.get(section) or {}) for section in ("server", "metrics") for key in ("port", "grpc_port"))
 
 
 def templates(values: Manifest | None = None, *, name: str = RELEASE, path: Path = CHART) -> dict[str, str]:
@@ -49,6 +54,13 @@ def lint(values: Manifest | None = None, *, kubernetes: str, path: Path = CHART)
     """Everything that ``helm lint --strict`` has against the chart, but for advice."""
     report = _ask(path=str(path), lint=kubernetes, values=values or {}, namespace=NAMESPACE)
     return [message["error"] for message in report["messages"] if message["severity"] > 1]
+
+
+@functools.cache
+def _objects(values: str, name: str) -> tuple[Manifest, ...]:
+    return tuple(
+        each for path, text in _render(values, name, CHART) if not path.endswith("NOTES.txt") for each in load(text)
+    )
 
 
 @functools.cache

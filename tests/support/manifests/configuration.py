@@ -1,5 +1,6 @@
 """What the service in a pod is told: its environment, its files, and the settings that come of them."""
 
+import functools
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -30,10 +31,7 @@ class Told:
         path = self.environment["CONFIG_PATH"]
         if path not in self.files:
             raise LookupError(f"CONFIG_PATH: {path} is not among the mounted files: {sorted(self.files)}")
-        with tempfile.TemporaryDirectory() as directory:
-            file = Path(directory) / PurePosixPath(path).name
-            file.write_text(self.files[path])
-            return load({}, self.environment, config=file).settings
+        return _loaded(tuple(sorted(self.environment.items())), PurePosixPath(path).name, self.files[path])
 
     def write(self, root: Path) -> dict[str, str]:
         """Write the files below `root`; returns the environment with every path of them moved there."""
@@ -92,6 +90,15 @@ def endpoints(settings: Settings) -> dict[str, str]:
         "shutdown.handoff": settings.shutdown.handoff,
     }
     return {key: endpoint for key, endpoint in found.items() if endpoint}
+
+
+@functools.cache
+def _loaded(environment: tuple[tuple[str, str], ...], name: str, text: str) -> Settings:
+    """The settings of a file, read once for all that is asked of them."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / name
+        file.write_text(text)
+        return load({}, dict(environment), config=file).settings
 
 
 def _content(render: Render, kind: str, name: str) -> dict[str, str]:

@@ -44,7 +44,9 @@ def _meaning(render: Render) -> dict[str, Any]:
     }
     for manifest in render.objects:
         if _about(render, workload, manifest):
-            plain = _plain(render, workload, {k: v for k, v in manifest.items() if k not in _METADATA})
+            content = {k: v for k, v in manifest.items() if k not in _METADATA}
+            content["annotations"] = manifest["metadata"].get("annotations") or {}
+            plain = _plain(render, workload, content)
             found[_role(manifest)] = sorted([*found.get(_role(manifest), ()), plain], key=repr)
     return found
 
@@ -71,7 +73,7 @@ def _about(render: Render, workload: Workload, manifest: Manifest) -> bool:
             return workload in render.behind(manifest)
         case "PodDisruptionBudget" | "NetworkPolicy":
             return matches(spec.get("selector") or spec.get("podSelector") or {}, workload.labels)
-        case "Ingress" | "HTTPRoute" | "GRPCRoute" | "VirtualService" | "DestinationRule" | "ServiceMonitor":
+        case "Ingress" | "Gateway" | "HTTPRoute" | "GRPCRoute" | "ServiceMonitor":
             return True
         case "ServiceAccount":
             return bool(manifest["metadata"]["name"] == workload.pod.get("serviceAccountName"))

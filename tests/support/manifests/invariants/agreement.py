@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 _HEALTH: Final = ("/health/live", "/health/ready", "/health/startup")
+_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
 _SCRAPE: Final = "prometheus.io/scrape"
 _OF_THE_MACHINE: Final = ("queue.directory", "queue.max_bytes")
 """Doubts that are about the disk on which this is looked at."""
@@ -73,7 +74,11 @@ def the_ports_agree(render: Render) -> Iterator[str]:
         port, path = said.get("prometheus.io/port"), said.get("prometheus.io/path", "/metrics")
         if (port, path) != (str(scraped[0]), scraped[1]):
             yield f"{workload}: Prometheus is sent to {port}{path}, and metrics are at {scraped[0]}{scraped[1]}"
+    if settings.server.host in _LOOPBACK:
+        yield f"{workload}: nobody gets to server.host {settings.server.host}"
     for monitor, number, path in _monitored(render, workload):
+        if not settings.metrics.enabled:
+            yield f"{name_of(monitor)}: there is nothing to scrape (metrics.enabled)"
         if (number, path) != scraped:
             yield f"{name_of(monitor)}: it scrapes {number}{path}, and metrics are at {scraped[0]}{scraped[1]}"
 
@@ -99,13 +104,20 @@ def the_pods_are_scraped_once(render: Render) -> Iterator[str]:
     monitored = any(_monitored(render, workload))
     if monitored and _SCRAPE in workload.annotations:
         yield f"{workload}: its pods are scraped for their annotations, and for a ServiceMonitor"
+    for monitor in render.kind("ServiceMonitor"):
+        for endpoint in monitor["spec"]["endpoints"]:
+            interval, timeout = endpoint.get("interval", "30s"), endpoint.get("scrapeTimeout", "10s")
+            if parse_duration(timeout) > parse_duration(interval):
+                yield f"{name_of(monitor)}: scrapeTimeout {timeout} is above the interval, {interval}"
 
 
 def the_grace_period_is_long_enough(render: Render) -> Iterator[str]:
-    """Nobody kills a pod, or its proxy, while it drains."""
-    workload, _ = render.gateway
+    """Nobody kills a pod, or its proxy, while it drains. Of a preStop only the sleep is looked at."""
+    workload, container = render.gateway
     shutdown = settings_of(render).shutdown
-    drain = shutdown.delay + shutdown.grace
+    hook = (container.get("lifecycle") or {}).get("preStop") or {}
+    before = (hook.get("sleep") or {}).get("seconds", 0)
+    drain = before + shutdown.delay + shutdown.grace
     grace = workload.pod.get("terminationGracePeriodSeconds", 30)
     if grace <= drain:
         yield f"{workload}: it is killed after {grace}s, and drains for shutdown.delay and shutdown.grace, {drain:.0f}s"

@@ -7,7 +7,7 @@ from app.settings.endpoint import target
 from tests.support.manifests.configuration import endpoints, settings_of
 from tests.support.manifests.objects import Manifest, Render, Workload, matches, name_of
 
-__all__ = ["every_host_is_there", "the_network_policy_lets_through"]
+__all__ = ["every_host_is_there", "the_network_policy_lets_no_more_through", "the_network_policy_lets_through"]
 
 
 def every_host_is_there(render: Render) -> Iterator[str]:
@@ -36,6 +36,31 @@ def the_network_policy_lets_through(render: Render) -> Iterator[str]:
     itself, _ = render.gateway
     for key, host, port in _called(render):
         yield from _way(render, itself, key, host, port)
+
+
+def the_network_policy_lets_no_more_through(render: Render) -> Iterator[str]:
+    """Metrics are for who is named, and what goes out goes to who is named, but for names and what is elsewhere."""
+    itself, _ = render.gateway
+    settings = settings_of(render)
+    free = {53} | {port for _, host, port in _called(render) if not render.resolve(host)}
+    for rule in _rules(render, itself, "Ingress") or ():
+        if not rule.get("ports") or (_everybody(rule.get("from")) and _port(itself, rule, settings.metrics.port)):
+            yield f"{itself}: a NetworkPolicy lets anybody in at {settings.metrics.port}, or everywhere"
+    for rule in _rules(render, itself, "Egress") or ():
+        out = {each.get("port") for each in rule.get("ports") or ()}
+        if _everybody(rule.get("to")) and (not out or out - free):
+            yield f"{itself}: a NetworkPolicy lets it reach anybody at {sorted(map(str, out - free)) or 'every port'}"
+
+
+def _everybody(peers: Sequence[Manifest] | None) -> bool:
+    """Whether nobody is named: no peer, or one that chooses all pods, or all namespaces."""
+    return not peers or any(
+        not any(
+            (each or {}).get("matchLabels") or (each or {}).get("matchExpressions") or (each or {}).get("cidr")
+            for each in peer.values()
+        )
+        for peer in peers
+    )
 
 
 def _called(render: Render) -> Iterator[tuple[str, str, int]]:

@@ -7,7 +7,9 @@ from tests.support.manifests.configuration import settings_of
 from tests.support.manifests.objects import Manifest, Render, Workload, name_of
 
 __all__ = [
+    "a_pod_gets_nothing_that_it_does_not_use",
     "a_read_only_root_has_what_is_written_to",
+    "every_root_is_read_only",
     "no_image_is_the_latest",
     "no_secret_is_in_the_environment",
     "pod_security_is_restricted",
@@ -24,7 +26,7 @@ _VOLUMES = {
     "projected",
     "secret",
 }
-_ENFORCE = "pod-security.kubernetes.io/enforce"
+_MODES = ("enforce", "audit", "warn")
 
 
 def no_secret_is_in_the_environment(render: Render) -> Iterator[str]:
@@ -35,6 +37,28 @@ def no_secret_is_in_the_environment(render: Render) -> Iterator[str]:
                 if "secretRef" in source:
                     name = source["secretRef"]["name"]
                     yield f"{workload}: {container['name']} has all of Secret/{name} in its environment"
+
+
+def every_root_is_read_only(render: Render) -> Iterator[str]:
+    """Nothing that runs can change what it is."""
+    for workload in render.workloads:
+        for container in workload.containers:
+            if (container.get("securityContext") or {}).get("readOnlyRootFilesystem") is not True:
+                yield f"{workload}: {container['name']}: readOnlyRootFilesystem is not true"
+
+
+def a_pod_gets_nothing_that_it_does_not_use(render: Render) -> Iterator[str]:
+    """No token of the API server; and no variables of Services, one of which may be called as a setting is."""
+    itself, container = render.gateway
+    for workload in render.workloads:
+        if workload.pod.get("automountServiceAccountToken") is not False:
+            yield f"{workload}: it has a token of the API server (automountServiceAccountToken)"
+        ours = any(each["image"] == container["image"] for each in workload.containers)
+        if (ours or workload == itself) and workload.pod.get("enableServiceLinks") is not False:
+            yield f"{workload}: it has variables of every Service (enableServiceLinks)"
+    account = render.find("ServiceAccount", itself.pod.get("serviceAccountName", ""))
+    if account and account.get("automountServiceAccountToken") is not False:
+        yield f"{name_of(account)}: pods get its token (automountServiceAccountToken)"
 
 
 def a_read_only_root_has_what_is_written_to(render: Render) -> Iterator[str]:
@@ -54,8 +78,9 @@ def a_read_only_root_has_what_is_written_to(render: Render) -> Iterator[str]:
 def pod_security_is_restricted(render: Render) -> Iterator[str]:
     """Pod Security's `restricted` admits every container, those that come first too, and the namespace asks for it."""
     for namespace in render.kind("Namespace"):
-        if (namespace["metadata"].get("labels") or {}).get(_ENFORCE) != "restricted":
-            yield f"{name_of(namespace)}: it has not {_ENFORCE}: restricted"
+        for mode in _MODES:
+            if (namespace["metadata"].get("labels") or {}).get(f"pod-security.kubernetes.io/{mode}") != "restricted":
+                yield f"{name_of(namespace)}: it has not pod-security.kubernetes.io/{mode}: restricted"
     for workload in render.workloads:
         yield from (f"{workload}: {mistake}" for mistake in _pod(workload))
         for container in workload.containers:

@@ -22,9 +22,11 @@ def every_reference_is_there(render: Render) -> Iterator[str]:
     for workload in render.workloads:
         for kind, name, keys in chain(_named(workload), *(_read(container) for container in workload.containers)):
             yield from _missing(render, workload, kind, name, keys)
+        yield from _headless(render, workload)
         yield from _mounts(workload)
         yield from _probes(workload)
     yield from _ports(render)
+    yield from _doors(render)
     yield from _monitors(render)
     yield from _backends(render)
     yield from _certificates(render)
@@ -67,6 +69,12 @@ def _missing(render: Render, workload: Workload, kind: str, name: str, keys: lis
     yield from (f"{workload}: {kind}/{name} has no key {key!r}" for key in keys if key not in content)
 
 
+def _headless(render: Render, workload: Workload) -> Iterator[str]:
+    service = render.find("Service", workload.spec.get("serviceName", ""))
+    if service and (service["spec"].get("clusterIP") != "None" or workload not in render.behind(service)):
+        yield f"{workload}: {name_of(service)} does not name its pods; it has to be headless"
+
+
 def _mounts(workload: Workload) -> Iterator[str]:
     for container in workload.containers:
         for mount in container.get("volumeMounts") or ():
@@ -90,6 +98,15 @@ def _ports(render: Render) -> Iterator[str]:
             for workload in render.behind(service):
                 if workload.port(aim) is None:
                     yield f"{name_of(service)}: {workload} has no port {aim!r}"
+
+
+def _doors(render: Render) -> Iterator[str]:
+    """A policy's names of ports are those of the pods that it is for."""
+    for policy in render.kind("NetworkPolicy"):
+        for workload in render.selected(policy["spec"]["podSelector"]):
+            for port in chain(*(rule.get("ports") or () for rule in policy["spec"].get("ingress") or ())):
+                if isinstance(port.get("port"), str) and workload.port(port["port"]) is None:
+                    yield f"{name_of(policy)}: {workload} has no port {port['port']!r}"
 
 
 def _monitors(render: Render) -> Iterator[str]:

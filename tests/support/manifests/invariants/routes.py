@@ -7,7 +7,12 @@ from app.settings import Settings
 from tests.support.manifests.configuration import settings_of
 from tests.support.manifests.objects import Manifest, Render, Workload, name_of
 
-__all__ = ["each_route_speaks_its_port", "every_route_names_its_port"]
+__all__ = [
+    "a_listener_is_for_one_kind_of_route",
+    "each_route_speaks_its_port",
+    "each_service_says_what_its_ports_speak",
+    "every_route_names_its_port",
+]
 
 _BACKEND = "nginx.ingress.kubernetes.io/backend-protocol"
 
@@ -44,8 +49,42 @@ def every_route_names_its_port(render: Render) -> Iterator[str]:
             name = f"{name_of(virtual)}: the route {route.get('name', '')!r}"
             if not route.get("match") or any("port" not in match for match in route["match"]):
                 yield f"{name} has a match without a port, and takes what is for the other routes too"
+            for match in route.get("match") or ():
+                for gateway in set(match.get("gateways") or ()) - set(virtual["spec"].get("gateways") or ("mesh",)):
+                    yield f"{name} is for {gateway}, which the VirtualService does not name"
             if any("number" not in way["destination"].get("port", {}) for way in route["route"]):
                 yield f"{name} leads to no port"
+
+
+def each_service_says_what_its_ports_speak(render: Render) -> Iterator[str]:
+    """What is spoken at a port is its appProtocol, by which meshes and gateways go; none keeps clients to a pod."""
+    itself, _ = render.gateway
+    settings = settings_of(render)
+    for service in render.kind("Service"):
+        if itself not in render.behind(service):
+            continue
+        if service["spec"].get("sessionAffinity", "None") != "None":
+            yield f"{name_of(service)}: sessionAffinity keeps all that is behind one address on one pod"
+        for port in service["spec"]["ports"]:
+            spoken = _spoken(render, itself, settings, service["metadata"]["name"], port["port"])
+            own = itself.port(port.get("targetPort", port["port"])) == settings.metrics.port
+            wanted = "http" if own else {"HTTP": "http", "GRPC": "grpc"}.get(str(spoken), "https")
+            if port.get("appProtocol") != wanted:
+                said = port.get("appProtocol")
+                yield f"{name_of(service)}: appProtocol of {port['port']} is {said}, and not {wanted}"
+
+
+def a_listener_is_for_one_kind_of_route(render: Render) -> Iterator[str]:
+    """Where an HTTPRoute and a GRPCRoute have a host in common on one listener, one of them is not accepted."""
+    kinds: dict[tuple[str, str, str], set[str]] = {}
+    for route in render.kind("HTTPRoute", "GRPCRoute"):
+        for parent in route["spec"]["parentRefs"]:
+            for host in route["spec"].get("hostnames") or ("",):
+                key = (parent["name"], parent.get("sectionName", ""), host)
+                kinds.setdefault(key, set()).add(route["kind"])
+    for (gateway, listener, host), both in kinds.items():
+        if len(both) > 1:
+            yield f"an HTTPRoute and a GRPCRoute share {host} on the listener {listener!r} of {gateway}"
 
 
 def _spoken(render: Render, itself: Workload, settings: Settings, service: str, port: object) -> str | None:

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 
 from tests.support.manifests.objects import Manifest, Render, Workload, name_of
 
-__all__ = ["a_disruption_budget_leaves_room", "autoscalers_do_not_fight", "no_replicas_beside_an_autoscaler"]
+__all__ = [
+    "a_disruption_budget_leaves_room",
+    "an_autoscaler_has_something_to_go_by",
+    "autoscalers_do_not_fight",
+    "no_replicas_beside_an_autoscaler",
+]
 
 
 def autoscalers_do_not_fight(render: Render) -> Iterator[str]:
@@ -26,6 +31,23 @@ def no_replicas_beside_an_autoscaler(render: Render) -> Iterator[str]:
         for autoscaler in _autoscalers(render, _reference(workload)):
             if "replicas" in workload.spec:
                 yield f"{workload}: replicas {workload.spec['replicas']} beside {name_of(autoscaler)}; leave it out"
+
+
+def an_autoscaler_has_something_to_go_by(render: Render) -> Iterator[str]:
+    """It has a metric, and a share is one of a request that there is."""
+    for autoscaler in render.kind("HorizontalPodAutoscaler"):
+        spec = autoscaler["spec"]
+        if not spec.get("metrics"):
+            yield f"{name_of(autoscaler)}: it has no metric"
+        least, most = spec["minReplicas"], spec["maxReplicas"]
+        if least > most:
+            yield f"{name_of(autoscaler)}: minReplicas {least} are above maxReplicas {most}"
+        target = render.find(spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"])
+        for container in Workload(target).containers if target else ():
+            resources = container.get("resources") or {}
+            asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+            for name in sorted(_scaled_by(autoscaler) - asked.keys()):
+                yield f"{name_of(autoscaler)}: it goes by a share of the {name} that {container['name']} asks for, none"
 
 
 def a_disruption_budget_leaves_room(render: Render) -> Iterator[str]:

@@ -5,7 +5,9 @@ from typing import Any
 
 from tests.support.manifests.objects import Render, Workload, matches, name_of
 
-__all__ = ["every_selector_chooses"]
+__all__ = ["every_selector_chooses", "nothing_that_cannot_change_has_a_version"]
+
+_VERSIONS = {"app.kubernetes.io/version", "helm.sh/chart", "version"}
 
 
 def every_selector_chooses(render: Render) -> Iterator[str]:
@@ -25,6 +27,16 @@ def every_selector_chooses(render: Render) -> Iterator[str]:
     for monitor in render.kind("ServiceMonitor"):
         if not any(matches(monitor["spec"]["selector"], each) for each in labels):
             yield f"{name_of(monitor)}: its selector {monitor['spec']['selector']} chooses no Service"
+
+
+def nothing_that_cannot_change_has_a_version(render: Render) -> Iterator[str]:
+    """Selectors and claims are for ever: no label of theirs is another one in the next version."""
+    for workload in render.workloads:
+        selector = workload.spec.get("selector") or {}
+        claims = (claim["metadata"].get("labels") or {} for claim in workload.spec.get("volumeClaimTemplates") or ())
+        for labels in (selector.get("matchLabels") or {}, *claims):
+            for key in sorted(_VERSIONS & labels.keys()):
+                yield f"{workload}: {key} is in what cannot be changed, and the next version could not be applied"
 
 
 def _own(workload: Workload) -> Iterator[Mapping[str, Any]]:

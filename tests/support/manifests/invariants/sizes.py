@@ -5,10 +5,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from tests.support.manifests.configuration import settings_of
-from tests.support.manifests.objects import Manifest, Render, Workload
+from tests.support.manifests.objects import Manifest, Render, Workload, name_of
 from tests.support.manifests.quantity import quantity
 
-__all__ = ["the_sizes_fit"]
+__all__ = ["every_container_says_what_it_takes", "large_requests_come_through", "the_sizes_fit"]
+
+_BODY: Final = "nginx.ingress.kubernetes.io/proxy-body-size"
 
 _BESIDE: Final = 64 << 20
 """What else is on a volume: its filesystem's own, and the lock."""
@@ -40,6 +42,30 @@ def the_sizes_fit(render: Render) -> Iterator[str]:
         needed = settings.queue.memory_bytes + settings.server.max_inflight_bytes + _ITSELF
         if needed > quantity(limits["memory"]):
             yield f"{workload}: it may take {needed >> 20}MiB of memory, above the limit of {limits['memory']}"
+
+
+def every_container_says_what_it_takes(render: Render) -> Iterator[str]:
+    """Requests and limits of processor and memory, none of which is above its limit."""
+    for workload in render.workloads:
+        for container in workload.containers:
+            resources = container.get("resources") or {}
+            requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+            for name in ("cpu", "memory"):
+                if name not in requests or name not in limits:
+                    yield f"{workload}: {container['name']} has no request, or no limit, of {name}"
+            for name in sorted(requests.keys() & limits.keys()):
+                if quantity(requests[name]) > quantity(limits[name]):
+                    yield f"{workload}: {container['name']} asks for {requests[name]} of {name}, above {limits[name]}"
+
+
+def large_requests_come_through(render: Render) -> Iterator[str]:
+    """An Ingress lets through what the service takes."""
+    largest = settings_of(render).server.max_request_size
+    for ingress in render.kind("Ingress"):
+        text = (ingress["metadata"].get("annotations") or {}).get(_BODY, "1m")
+        bound = quantity(text.upper().replace("K", "Ki").replace("M", "Mi").replace("G", "Gi"))
+        if 0 < bound < largest:
+            yield f"{name_of(ingress)}: proxy-body-size {text} is below server.max_request_size, {largest >> 20}MiB"
 
 
 def _around(workload: Workload, container: Manifest, path: str) -> Manifest:
