@@ -1,7 +1,10 @@
 """Write the files that are made of what a service is monitored with: ``scripts/monitoring``."""
 
+import json
 from pathlib import Path
 from textwrap import indent
+
+from scripts.dashboard import dashboard
 
 __all__ = ["files"]
 
@@ -16,7 +19,10 @@ def files() -> dict[Path, str]:
     component = ROOT / "k8s/components/monitoring/prometheusrule.yaml"
     head, _, _ = component.read_text().rpartition("spec:\n")
     head = head[head.index("apiVersion:") :]
+    drawn = json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n"
     return {
+        ROOT / "config/grafana/otlp-service.json": drawn,
+        ROOT / "helm/otlp-service/files/dashboard.json": drawn,
         ROOT / "helm/otlp-service/files/alerts.yaml": rules,
         component: f"{about}{head}spec:\n{indent(groups, '  ')}",
     }

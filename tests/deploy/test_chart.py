@@ -100,6 +100,7 @@ SETS: dict[str, Values] = {
             "grpcParentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "grpc"}],
         }
     },
+    "a dashboard": {"grafanaDashboard": {"enabled": True, "annotations": {"grafana_folder": "Telemetry"}}},
     "no metrics": {"config": {"metrics": {"enabled": False}}},
     "an account of somebody else": {"serviceAccount": {"create": False, "name": "default"}},
 }
@@ -196,6 +197,12 @@ def test_the_alerts_are_those_of_the_component() -> None:
     (rules,) = rendered(PARTS["monitoring"]).kind("PrometheusRule")
     (own,) = kustomize("monitoring").kind("PrometheusRule")
     assert rules["spec"] == own["spec"], "helm/otlp-service/files/alerts.yaml and prometheusrule.yaml of k8s differ"
+
+
+def test_the_dashboard_is_that_of_the_folder_config() -> None:
+    (found,) = [each for each in rendered(SETS["a dashboard"]).kind("ConfigMap") if "otlp-service.json" in each["data"]]
+    own = CHART.parents[1] / "config/grafana/otlp-service.json"
+    assert json.loads(found["data"]["otlp-service.json"]) == json.loads(own.read_text())
 
 
 @pytest.mark.parametrize("values", [{}, {"nameOverride": "gateway", "fullnameOverride": "otlp"}])
