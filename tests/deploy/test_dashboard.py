@@ -47,6 +47,13 @@ def everything() -> Iterator[dict[str, Any]]:
 
 QUERIES = {f"{panel['title']} {each['refId']}": str(each["expr"]) for panel in panels() for each in panel["targets"]}
 
+LEGENDS = {
+    f"{panel['title']} {each['refId']}": set(re.findall(r"{{(\w+)}}", each["legendFormat"]))
+    for panel in panels()
+    for each in panel["targets"]
+}
+"""Which labels name what a query finds."""
+
 TROUBLE = {
     "Alerts A",
     "Errors A",
@@ -210,6 +217,9 @@ async def test_every_query_finds_what_is_there(tmp_path: Path) -> None:
                     return {each["metric"]["alertname"] for each in firing} >= FIRE
 
                 await prometheus.until(fire, f"{FIRE} fire")
+            for name, labelled in LEGENDS.items():
+                found = await prometheus.query(filled(QUERIES[name], ".*", "pod"))
+                assert any(labelled <= each["metric"].keys() for each in found), name
             backend.otherwise = Success()
 
             for variable in DASHBOARD["templating"]["list"]:
