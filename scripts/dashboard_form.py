@@ -87,9 +87,8 @@ def placed(chapters: Iterable[Chapter]) -> Iterator[Json]:
 
 
 def _panel(panel: Panel) -> Json:
-    at_once = panel.kind != "timeseries"
-    if at_once and panel.kind == "stat" and len(panel.queries) == 1 and not panel.queries[0].legend:
-        at_once = False  # a line behind the figure
+    # A line behind a figure shows how it was. Where there may be no figure, its last one would look like one of now.
+    at_once = panel.kind == "table" or (panel.kind == "stat" and bool(panel.empty or panel.queries[0].legend))
     defaults: Json = {
         "unit": panel.unit,
         "color": {"mode": "palette-classic" if panel.kind == "timeseries" else "thresholds"},
@@ -157,8 +156,8 @@ def _figure(panel: Panel, _: Json) -> Json:
     return {
         "options": {
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-            "colorMode": "value",
-            "graphMode": "none" if several else "area",
+            "colorMode": "value" if several else "background",
+            "graphMode": "none" if several or panel.empty else "area",
             "justifyMode": "auto",
             "orientation": "auto",
             "textMode": "value_and_name" if several else "value",
