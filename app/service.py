@@ -103,6 +103,7 @@ class Service:
         for number in (signals.SIGTERM, signals.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
 
+        metrics.at_scrape(self._own_figures)
         async with AsyncExitStack() as lifetimes:
             # Each is entered after what it hands its work to, and left before it. The admin port comes first and
             # goes last, so that health can be asked while the queue is recovered and while it is drained.
@@ -347,6 +348,11 @@ class Service:
 
     def _left(self) -> int:
         return sum(self.queue.items(signal) for signal in Signal)
+
+    def _own_figures(self) -> Iterable[Metric]:
+        """Return what is known of the service itself, before there is a queue, too."""
+        ready, _ = self.health.ready()
+        yield gauge("otlp_service_ready", "1 while the service is ready, as /health/ready tells; else 0.", ready)
 
     def _queue_figures(self) -> Iterable[Metric]:
         """Return the queue's series as of this turn of the loop."""

@@ -44,7 +44,7 @@ class Watched(Generic[T]):
         self._monotonic = monotonic
         self._reloaded = reloaded
         self._looked = monotonic()
-        self._failure = ""
+        self._failure: str | None = None
         self._seen, self._value = self._read()
 
     def current(self) -> T:
@@ -60,14 +60,13 @@ class Watched(Generic[T]):
             if changed:
                 self._seen, self._value = self._read()
         except (OSError, ValueError) as error:
-            names = ", ".join(repr(str(path)) for path in self._paths)
-            failure = f"{self._key}: {names} cannot be read again, what it held stays in force: {error}"
-            if failure != self._failure:
-                _log.error(failure)
+            if str(error) != self._failure:
+                names = ", ".join(repr(str(path)) for path in self._paths)
+                _log.error("%s: %s cannot be read again, what it held stays in force: %s", self._key, names, error)
                 self._reloaded(False)
-            self._failure = failure
+            self._failure = str(error)
         else:
-            self._failure = ""
+            self._failure = None
             if changed:
                 self._reloaded(True)
 

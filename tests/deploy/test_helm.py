@@ -31,6 +31,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "gatewayApi": {"enabled": True},
         "serviceMonitor": {"enabled": True},
         "prometheusRule": {"enabled": True},
+        "grafanaDashboard": {"enabled": True},
         "verticalPodAutoscaler": {"enabled": True},
         "config": {"queue": {"max_bytes": 3221225472}, "shutdown": {"handoff": None}},
         "collector": {"enabled": False},

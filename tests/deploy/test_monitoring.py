@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from app.core.request import Signal
+from scripts.monitoring import files
 from tests.support.backend import Backend
 from tests.support.certificates import Certificates
 from tests.support.load import Load
@@ -91,7 +92,7 @@ async def test_the_alerts_are_about_what_the_service_exports(tmp_path: Path) -> 
     async with Service(tmp_path, {"server": {"tls": tls}}) as service:
         _, page = await service.ask("/metrics")
     exported = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
-    used = set(re.findall(r"\b(?:otlp|http)_\w+", " ".join(alert["expr"] for alert in alerts())))
+    used = set(re.findall(r"\b(?:otlp|http|process)_\w+", " ".join(alert["expr"] for alert in alerts())))
     assert used
     assert used <= exported
 
@@ -112,6 +113,12 @@ def test_every_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
+def test_what_is_made_of_the_rules_is_as_they_are() -> None:
+    """``scripts/monitoring`` brings it up to date."""
+    for path, text in files().items():
+        assert path.read_text() == text, path
+
+
 def test_every_alert_has_a_scene_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     assert {alert["alert"] for alert in alerts()} == set(SCENES)
     for scenes in SCENES.values():
@@ -121,19 +128,22 @@ def test_every_alert_has_a_scene_in_which_it_fires_and_one_in_which_it_does_not(
 def test_every_alert_says_how_bad_it_is_and_names_only_labels_that_it_has() -> None:
     for alert in alerts():
         assert alert["labels"]["severity"] in {"critical", "warning"}
-        assert alert["annotations"].keys() == {"summary", "description"}
+        assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
         named = set(re.findall(r"\$labels\.(\w+)", " ".join(alert["annotations"].values())))
         for each in SCENES[alert["alert"]]:
             assert named <= each.get("fires", dict.fromkeys(named, "")).keys()
 
 
-def scene(alert: str, *, at: str, series: dict[str, str], fires: dict[str, str] | None = None) -> dict[str, Any]:
-    """A test as promtool has it: with these series the alert fires at a time with some labels, or does not."""
+def scene(
+    alert: str, *, at: str | list[str], series: dict[str, str], fires: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """A test as promtool has it: with these series the alert fires at some times with some labels, or does not."""
     rule = next(each for each in alerts() if each["alert"] == alert)
     expected = [{"exp_labels": fires | rule["labels"]}] if fires is not None else []
+    times = [at] if isinstance(at, str) else at
     return {
         "name": alert,
         "interval": "30s",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
-        "alert_rule_test": [{"alertname": alert, "eval_time": at, "exp_alerts": expected}],
+        "alert_rule_test": [{"alertname": alert, "eval_time": time, "exp_alerts": expected} for time in times],
     }

@@ -55,6 +55,7 @@ async def test_draining_is_not_ready_but_live_and_accepts_until_the_delay_is_ove
         ):
             await load.until_acknowledged(20)
             assert not (await kept.ask(post(spans_request(1_000_001, 1)))).last
+            assert (await service.metrics()).total("otlp_service_ready") == 1
             service.signal(signal.SIGTERM)
 
             async def left() -> bool:
@@ -62,6 +63,7 @@ async def test_draining_is_not_ready_but_live_and_accepts_until_the_delay_is_ove
 
             await service.until(left, "not ready")
             assert (await service.ask("/health/live"))[0] == 200
+            assert (await service.metrics()).total("otlp_service_ready") == 0
             answer = await kept.ask(post(spans_request(1_000_002, 1)))
             assert (answer.status, answer.last) == (200, True)
             await load.until_acknowledged(len(load.acknowledged) + 100)

@@ -28,15 +28,29 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 class Prometheus(Process):
-    """Scrapes a `port` five times a second, as the pod with `labels`. Entering waits until it is ready."""
+    """Scrapes `port` of this machine twice a second, as the pod with `labels`. Entering waits until it is ready.
 
-    def __init__(self, directory: Path, port: int, labels: Mapping[str, str]) -> None:
+    `others` are more ports, with the labels of theirs; `rules` is a file of alerts, judged every second.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        labels: Mapping[str, str],
+        others: Mapping[int, Mapping[str, str]] | None = None,
+        rules: Path | None = None,
+    ) -> None:
         own = free_port()
         self._url = f"http://127.0.0.1:{own}"
-        target = {"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)}
+        targets = [
+            {"targets": [f"127.0.0.1:{each}"], "labels": dict(names)}
+            for each, names in {port: labels, **(others or {})}.items()
+        ]
         config = {
-            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
-            "scrape_configs": [{"job_name": "otlp-service", "static_configs": [target]}],
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+            "rule_files": [] if rules is None else [str(rules)],
+            "scrape_configs": [{"job_name": "otlp-service", "static_configs": targets}],
         }
         file = directory / "prometheus.yaml"
         file.write_text(json.dumps(config))
