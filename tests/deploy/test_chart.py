@@ -304,11 +304,13 @@ def test_what_is_asked_for_stands_over_what_is_the_charts_own() -> None:
         "ingress": {"annotations": {body: "32m"}, "grpcAnnotations": {body: "64m"}},
         "serviceMonitor": {"labels": {"app": "a"}},
         "prometheusRule": {"labels": {"app": "b"}},
+        "grafanaDashboard": {"enabled": True, "labels": {"app": "c"}},
     }
     render = rendered(merged(parts("ingress", "monitoring"), values))
     assert render.gateway[0].annotations["prometheus.io/scrape"] == "false"
     assert sorted(each["metadata"]["annotations"][body] for each in render.kind("Ingress")) == ["32m", "64m"]
-    assert [each["metadata"]["labels"]["app"] for each in render.kind("ServiceMonitor", "PrometheusRule")] == ["b", "a"]
+    labelled = render.kind("ServiceMonitor", "PrometheusRule", "ConfigMap")
+    assert {"a", "b", "c"} <= {each["metadata"]["labels"].get("app") for each in labelled}
 
 
 def test_a_probe_that_names_the_port_by_number_asks_the_admin_port_too_where_there_is_tls() -> None:

@@ -31,6 +31,11 @@ labels:
   {{- include "otlp-service.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* The chart's labels with some that are asked for, which win: a key that is there twice is no YAML. */}}
+{{- define "otlp-service.labelsWith" -}}
+{{- include "otlp-service.labels" (first .) | fromYaml | merge dict (last . | default dict) | toYaml }}
+{{- end }}
+
 {{- define "otlp-service.serviceAccountName" -}}
 {{- default (ternary (include "otlp-service.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}

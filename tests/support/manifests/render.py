@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -58,7 +60,19 @@ def build(of: str, components: tuple[str, ...] = (), more: Manifest | None = Non
 
 
 def load(text: str) -> tuple[Manifest, ...]:
-    return tuple(each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each)
+    """The objects in a text.
+
+    Raises:
+        AssertionError: a key is there twice, which YAML forbids and some readers refuse.
+    """
+    return tuple(each for each in yaml.load_all(text, Loader=_Loader) if each)
+
+
+class _Loader(yaml.CSafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping = super().construct_mapping(node, deep)
+        assert len(mapping) == len(node.value), f"a key is there twice, {node.start_mark}: {sorted(map(str, mapping))}"
+        return mapping
 
 
 @functools.cache
