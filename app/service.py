@@ -53,6 +53,7 @@ __all__ = ["Service", "run"]
 _log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
+_PULSE_SECONDS = 5.0  # to ask threads costs two milliseconds, which is much for a service that has nothing to do
 _MOVE_ON_SECONDS = 1.0
 _SLOW_SECONDS = 5.0
 """Whoever waits for the disk is told to come back then; SDKs give up after ten."""
@@ -166,7 +167,7 @@ class Service:
             hearts = [asyncio.create_task(self._beat(retries), name="heartbeat")]
             beating = await lifetimes.enter_async_context(GrpcPulse())
             for part, pulse in {"threads": Threads().ask, "gRPC": beating.beat}.items():
-                watching = watch(health.component(part, _STUCK_SECONDS), pulse, clock, _HEARTBEAT_SECONDS)
+                watching = watch(health.component(part, _STUCK_SECONDS), pulse, clock, _PULSE_SECONDS)
                 hearts.append(asyncio.create_task(watching, name=f"pulse of {part}"))
             for heart in hearts:
                 lifetimes.callback(heart.cancel)

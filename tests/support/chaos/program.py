@@ -23,4 +23,5 @@ if __name__ == "__main__":
     threading.Thread.run = _run_named  # type: ignore[method-assign]  # as Python does it from 3.14 on
     if sys.argv.pop(1) == "hurried":
         service._HEARTBEAT_SECONDS, service._SLOW_SECONDS, service._STUCK_SECONDS = 0.25, 1.0, 2.5
+        service._PULSE_SECONDS = 0.4
     sys.exit(main())
