@@ -29,6 +29,7 @@ from tests.support.certificates import Certificates
 from tests.support.exchange import Answer, Delay, Hang, Partial, Received, Success, Unheard
 from tests.support.items import Item, items_of
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 __all__ = ["Backend"]
 
@@ -66,8 +67,9 @@ class Backend:
         self.otherwise: Answer | Callable[[Received], Answer] = Success()
         """The answer when the script has none."""
         self._script: deque[Answer] = deque()
-        self._http = HttpSide(self._ask, http_port, None if tls is None else tls.server_context(mutual=mutual))
-        self._grpc = GrpcSide(self._ask, grpc_port, tls, mutual=mutual, breaks_calls=breaks_calls)
+        # Never one that the kernel chose: while the backend is stopped, it would give it to a client.
+        self._http = HttpSide(self._ask, http_port or free_port(), None if tls is None else tls.server_context(mutual=mutual))
+        self._grpc = GrpcSide(self._ask, grpc_port or free_port(), tls, mutual=mutual, breaks_calls=breaks_calls)
         self._scheme = "https" if tls else "http"
         self._record = record
         self._changed = asyncio.Condition()

@@ -36,7 +36,6 @@ from tests.support.chaos.oracle import Delivery, Stretch, Verdict, judge
 from tests.support.exchange import Success
 from tests.support.faults import Faults
 from tests.support.patience import PATIENCE
-from tests.support.ports import free_port
 from tests.support.service import SOON, Service
 from tests.support.volume import Volume, can_mount
 
@@ -109,7 +108,7 @@ class Laboratory:
         self.seed = seed
         self.random = random.Random(f"{seed}, {protocol}")  # so that both protocols do not see the same storm
         # Ports that no outgoing connection gets while it is away.
-        self.backend = Backend(http_port=free_port(), grpc_port=free_port(), breaks_calls=True)
+        self.backend = Backend(breaks_calls=True)
         self.stretches: list[Stretch] = []
         self.between: Counter[Seen] = Counter()
         """What came of requests before, between and after trials."""
