@@ -167,13 +167,13 @@ class Console:
         looks = self._watchers.looks()
         if looks or latest is None or self._clock.monotonic() - latest.monotonic >= POINT_SECONDS - 0.5:
             self.refresh()
-        self.attend()
         await self._passing.decode()
         for look, watchers in looks.items():
             parts = await self._parts(look)
             for watcher in watchers:
                 watcher.tell(parts)
             await asyncio.sleep(0)
+        self.attend()
 
     async def _parts(self, look: Look) -> Mapping[str, str]:
         """What is live of a page."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf
 
 from app.core.clock import Clock
@@ -37,14 +38,11 @@ class Spread:
 
     def within(self, share: float) -> float | None:
         """The bound of the bucket that holds the `share` smallest; None where nothing was observed."""
-        left = self.number * share
-        if not left:
+        wanted = self.number * share
+        if not wanted:
             return None
-        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
-            left -= count
-            if left <= 0:
-                return bound
-        return inf
+        reached = zip((*self.bounds, inf), accumulate(self.counts), strict=True)
+        return next(bound for bound, number in reached if number >= wanted)
 
 
 @dataclass(frozen=True, slots=True)

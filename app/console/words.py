@@ -23,13 +23,14 @@ __all__ = [
 NOTHING = "—"
 """What stands where there is no value."""
 
+_LONG = 10_000
 _LARGE = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def count(value: float) -> str:
     """``999``, ``12.3k``, ``4.56M``."""
     for unit, name in _LARGE:
-        if value >= unit * 10 or value >= 1e6 <= unit <= value:
+        if value >= unit * 0.9995 and value >= _LONG:
             return f"{number(float(f'{value / unit:.3g}'))}{name}"
     return number(round(value, 1) if value % 1 else int(value))
 

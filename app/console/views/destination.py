@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from app.console.destination import Destination
 from app.console.flow import State
-from app.console.html import Markup, tag
+from app.console.html import Markup, join, tag
 from app.console.page import Live, Part, badge, hint, table
 from app.console.views.view import Look
-from app.console.words import NOTHING, ago, count, date, seconds, size
+from app.console.words import ago, count, date, seconds, size
 from app.core.clock import Clock
 from app.pipeline.retry import Standing
 
@@ -42,17 +42,14 @@ class DestinationView:
                 [
                     tag("b", signal.value),
                     _state(standing, last),
-                    self._destination.by_signal[signal],
+                    _place(self._destination.by_signal[signal], standing),
                     "never" if last is None else tag("span", ago(last, now), title=date(last)),
                     _next(standing),
                     count(standing.failures),
-                    standing.trouble or NOTHING,
                 ]
             )
-        head = ["Signal", "State", "Place", "Last success", "Next attempt", "Failures in a row", "What went wrong"]
-        return table(
-            f"Destinations, over {self._destination.protocol}", head, rows, ["", "", "code", "", "", "number", ""]
-        )
+        head = ["Signal", "State", "Place", "Last success", "Next attempt", "Failures in a row"]
+        return table(f"Destinations, over {self._destination.protocol}", head, rows, ["", "", "wide", "", "", "number"])
 
     def _in_flight(self) -> Markup:
         waiting = {signal: standing.in_line for signal, standing in self._destination.standings().items()}
@@ -95,7 +92,12 @@ def _state(standing: Standing, last: int | None) -> Markup:
     return badge(State.IDLE, "nothing sent yet") if last is None else badge(State.WELL, "taken")
 
 
+def _place(place: str, standing: Standing) -> Markup:
+    trouble = None if standing.trouble is None else tag("p", standing.trouble, class_="problem")
+    return join(tag("code", place), trouble)
+
+
 def _next(standing: Standing) -> str:
     if standing.wait > 0:
         return f"in {seconds(round(standing.wait, 1))}"
-    return "under way" if standing.under_way else "when there is something"
+    return "under way" if standing.under_way else "with the next batch"

@@ -34,24 +34,14 @@ class FlowView:
     async def parts(self, look: Look) -> Sequence[Part]:  # noqa: ARG002 - it has no parameters
         change = self._history.change
         if change is None:
-            return [hint(tag("p", "The service is starting; there are no figures yet."))]
+            starting = hint(tag("p", "The service is starting; there are no figures yet."))
+            return [Live("verdict", join()), Live("flow", starting), Live("books", join())]
         flow = judge(change, self._destination.standings(), self._destination.places, self._stalled())
         empty = None
         if not any(change.now.accepted.values()):
             empty = hint(tag("p", f"Nothing has come yet. Send to {self._addresses()}."))
-        return [
-            Live(
-                "verdict", tag("p", badge(flow.state), " ", tag("span", flow.verdict), class_="verdict", role="status")
-            ),
-            Live("flow", join(empty, _stages(flow))),
-            tag("h2", "By signal"),
-            Live("books", _books(change)),
-            tag(
-                "p",
-                "What was accepted or recovered is always what was delivered, was dropped, is dead, and waits.",
-                class_="note",
-            ),
-        ]
+        verdict = tag("p", badge(flow.state), " ", tag("span", flow.verdict), class_="verdict", role="status")
+        return [Live("verdict", verdict), Live("flow", join(empty, _stages(flow))), Live("books", _books(change))]
 
 
 def _stages(flow: Flow) -> Markup:
@@ -116,4 +106,6 @@ def _books(change: Change) -> Markup:
     ]
     groups = (("", 1), ("In the last ten seconds", 3), ("Since the start", 4), ("Now", 2))
     kinds = ["", "number", "number", "number", "number first", "number", "number", "number", "number first", "number"]
-    return table("What became of the items of each signal", head, rows, kinds, groups)
+    law = "What was accepted or recovered is always what was delivered, was dropped, is dead, and waits."
+    books = table("What became of the items of each signal", head, rows, kinds, groups)
+    return join(tag("h2", "By signal"), books, tag("p", law, class_="note"))

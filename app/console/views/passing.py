@@ -19,11 +19,11 @@ _SHOWN = 200
 def share(passing: Passing, signal: Signal) -> Markup:
     """Since when somebody looks, and how much of what passed was shown."""
     found = passing.shares[signal]
-    told = f"Since {clock(found.since_ns)} {plural(found.passed, 'request')} passed."
+    told = f"{plural(found.passed, 'request')} since {clock(found.since_ns)}, when you began to look."
     if not found.left_out:
         return tag("p", told, class_="note")
     kept = 1 - found.left_out / found.passed
-    rest = f" Too fast or too large to show all: {percent(kept)} of them are shown, so traces may have gaps."
+    rest = f" They come too fast, or are too large, to show all: {percent(kept)} are shown, so there are gaps."
     return tag("p", told, tag("b", rest), class_="note")
 
 
@@ -141,7 +141,7 @@ def _filter(path: str, text: str) -> Markup:
     typed = tag("input", id="text", name="text", value=text, type="text", autocomplete="off")
     return tag(
         "form",
-        tag("p", tag("label", "Has in it", for_="text"), typed),
+        tag("p", tag("label", "Search for", for_="text"), typed),
         tag(
             "p",
             tag("button", "Search", type="submit", class_="primary"),

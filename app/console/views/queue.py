@@ -26,7 +26,7 @@ class QueueView:
     async def parts(self, look: Look) -> Sequence[Part]:  # noqa: ARG002 - it has no parameters
         latest = self._history.latest
         if latest is None:
-            return [hint(tag("p", "The queue is being opened."))]
+            return [Live("now", hint(tag("p", "The queue is being opened."))), Live("charts", join())]
         return [Live("now", self._now(latest)), Live("charts", self._charts())]
 
     def _now(self, now: Sample) -> Markup:
