@@ -52,7 +52,7 @@ class Watcher:
 
     async def events(self) -> AsyncIterator[bytes]:
         """The stream: the parts that changed since they were last sent, in one event a round."""
-        yield b"retry: 1000\n\n"
+        yield b"data: {}\n\n"  # at once, so that the page knows that it is connected
         while True:
             await self._wake.wait()
             self._wake.clear()

@@ -116,7 +116,7 @@ class TracesView:
             _bar(span, trace, colour),
             class_="line",
         )
-        return tag("li", tag("details", line, self._details(span, trace), id=name))
+        return tag("li", tag("details", line, self._details(span, trace)), id=name)
 
     def _details(self, span: Span, trace: Trace) -> Markup:
         about: list[tuple[str, Child]] = [("began after", duration(span.start_ns - trace.start_ns))]

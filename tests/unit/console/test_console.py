@@ -438,7 +438,8 @@ async def test_a_page_is_told_once_a_second_what_changed_on_it(desktop: Desktop)
     await desktop.console.__aexit__(None, None, None)
     reply = await stream
     assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    first, second, last, end = reply.body.decode().split("\n\n")[1:5]
+    at_once, first, second, last, end, _ = reply.body.decode().split("\n\n")
+    assert at_once == "data: {}"
     assert all(f'"{part}":' in first for part in ("verdict", "flow", "books", "status"))
     assert '"books":' in second
     assert last == "data: {}"

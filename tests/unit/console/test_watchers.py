@@ -20,7 +20,7 @@ async def read(watcher: Watcher, number: int) -> list[str]:
 async def test_a_watcher_gets_what_changed_since_it_was_last_told() -> None:
     watcher = Watcher(LOOK)
     stream = watcher.events()
-    assert await anext(stream) == b"retry: 1000\n\n"
+    assert await anext(stream) == b"data: {}\n\n"
     for told, sent in (
         ({"a": "1", "b": "2"}, {"a": "1", "b": "2"}),
         ({"a": "1", "b": "3"}, {"b": "3"}),
@@ -44,7 +44,7 @@ async def test_a_watcher_that_does_not_read_keeps_nothing_but_the_latest_and_is_
         assert not watcher.ended
     watcher.tell({"a": "10"})
     assert watcher.ended
-    assert await read(watcher, 3) == ["retry: 1000\n\n", 'data: {"a":"9"}\n\n', "event: end\ndata: slow\n\n"]
+    assert await read(watcher, 3) == ["data: {}\n\n", 'data: {"a":"9"}\n\n', "event: end\ndata: slow\n\n"]
 
 
 async def test_a_watcher_that_reads_in_between_stays() -> None:
