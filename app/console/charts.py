@@ -1,6 +1,6 @@
 """Lines over time as SVG that a style sheet colours, with the same in words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.console.html import Markup, tag
@@ -10,7 +10,9 @@ __all__ = ["Line", "chart"]
 
 _WIDTH, _HEIGHT = 720, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 26
-_HOUR_NS = 3600 * 10**9
+_MINUTE_NS = 60 * 10**9
+_SPANS: Mapping[int, Sequence[int]] = {10: (10, 5, 0), 30: (30, 20, 10, 0), 60: (60, 45, 30, 15, 0)}
+"""By how many minutes a chart goes back: which of them have a label. A young service has a short chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ def chart(
     write: Callable[[float], str],
     ceiling: float | None = None,
 ) -> Markup:
-    """A chart of the hour before the last of `times_ns`.
+    """A chart of the hour before the last of `times_ns`, or less where there is less.
 
     Args:
         title: what it shows, in words.
@@ -39,10 +41,14 @@ def chart(
         ceiling: the largest value there can be; None: as large as the largest that there is.
     """
     end = times_ns[-1]
+    labels = next(
+        each for minutes, each in _SPANS.items() if end - times_ns[0] <= minutes * _MINUTE_NS or minutes == 60
+    )
+    whole = labels[0] * _MINUTE_NS
     top = ceiling or _nice(max(max(line.values) for line in lines))
 
     def x(time_ns: int) -> float:
-        return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * (1 - (end - time_ns) / _HOUR_NS), 1)
+        return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * (1 - (end - time_ns) / whole), 1)
 
     def y(value: float) -> float:
         return round(_TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - min(value, top) / top), 1)
@@ -52,12 +58,12 @@ def chart(
         height = y(top * share)
         shapes.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=height, y2=height, class_="grid"))
         shapes.append(tag("text", write(top * share), x=_LEFT - 8, y=height + 4, class_="end"))
-    for minutes in (60, 45, 30, 15, 0):
-        place = x(end - minutes * 60 * 10**9)
-        anchor = "start" if minutes == 60 else "end" if minutes == 0 else "middle"
+    for minutes in labels:
+        place = x(end - minutes * _MINUTE_NS)
+        anchor = "start" if minutes == labels[0] else "end" if minutes == 0 else "middle"
         label = "now" if minutes == 0 else f"{minutes} min ago"
         shapes.append(tag("text", label, x=place, y=_HEIGHT - 6, class_=anchor))
-    shown = [number for number, time_ns in enumerate(times_ns) if end - time_ns <= _HOUR_NS]
+    shown = [number for number, time_ns in enumerate(times_ns) if end - time_ns <= whole]
     for line in lines:
         points = [(x(times_ns[number]), y(line.values[number])) for number in shown]
         drawn = " ".join(f"{a:g},{b:g}" for a, b in points)

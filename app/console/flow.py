@@ -45,6 +45,8 @@ class Stage:
     unit: str
     facts: Sequence[tuple[str, str]]
     trouble: str = ""
+    cause: str = ""
+    """What was said of it elsewhere, where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Flow:
     """All steps in the order in which telemetry passes them, and a sentence about the whole."""
 
     stages: Sequence[Stage]
+    headline: str
+    """A few words, which stay the same while nothing changes but figures."""
     verdict: str
     hurts: Stage | None
     """The step to look at; None: none."""
@@ -80,13 +84,12 @@ def judge(change: Change, standings: Mapping[Signal, Standing], endpoints: Seque
     ]
     worst = max(stage.state for stage in stages)
     if worst < State.STRAINED:
-        return Flow(stages, _peace(now, stages), None)
+        peace = _peace(now, stages)
+        return Flow(stages, peace, peace, None)
     hurts = [stage for stage in stages if stage.state is worst][-1]
-    return Flow(stages, f"{_where(hurts)}: {hurts.trouble}.", hurts)
-
-
-def _where(stage: Stage) -> str:
-    return f"{'In trouble' if stage.state is State.FAILING else 'Strained'} at the {stage.name.lower()}"
+    cause = f" The last failure: {hurts.cause}." if hurts.cause else ""
+    where = f"{'In trouble' if hurts.state is State.FAILING else 'Strained'} at the {hurts.name.lower()}"
+    return Flow(stages, f"{where}.", f"{where}: {hurts.trouble}.{cause}", hurts)
 
 
 def _peace(now: Sample, stages: Iterable[Stage]) -> str:
@@ -129,8 +132,8 @@ def _receiver(change: Change) -> Stage:
         reasons = ", ".join(f"{reason} {count(number)}" for reason, number in list(refused.items())[:_REASONS])
         trouble = f"items are refused, by reason: {reasons}"
     facts = [
-        ("half answered", _within(answered.within(0.5))),
-        ("99 % answered", _within(answered.within(0.99))),
+        ("half in", _within(answered.within(0.5))),
+        ("99 % in", _within(answered.within(0.99))),
         ("refused", per_second(sum(refused.values()) / change.seconds)),
     ]
     return Stage("Receiver", state, per_second(change.rate("accepted")), "items taken", facts, trouble)
@@ -155,8 +158,8 @@ def _queue(change: Change, stalled: str) -> Stage:
     facts = [
         ("full", percent(fill)),
         ("room", size(now.capacity_bytes)),
-        ("oldest waits for", seconds(now.oldest_seconds)),
-        ("99 % written", _within(slowest)),
+        ("oldest item", seconds(now.oldest_seconds)),
+        ("99 % in", _within(slowest)),
     ]
     return Stage("Queue", state, count(waiting), "items wait", facts, trouble)
 
@@ -178,7 +181,7 @@ def _exporter(change: Change, standings: Mapping[Signal, Standing]) -> Stage:
         )
     facts = [
         ("items a batch", NOTHING if batches.mean is None else count(round(batches.mean))),
-        ("99 % answered", _within(attempts.within(0.99))),
+        ("99 % in", _within(attempts.within(0.99))),
         ("in flight", count(under_way)),
         ("failed", per_second(sum(failed.values()) / change.seconds)),
         ("dead letters", count(dead)),
@@ -189,18 +192,18 @@ def _exporter(change: Change, standings: Mapping[Signal, Standing]) -> Stage:
 def _collector(change: Change, standings: Mapping[Signal, Standing], endpoints: Sequence[str]) -> Stage:
     troubled = {signal: standing for signal, standing in standings.items() if standing.trouble}
     sent = change.rate("sent")
-    state, trouble = State.WELL if sent else State.IDLE, ""
+    state, trouble, cause = State.WELL if sent else State.IDLE, "", ""
     if troubled:
         signals = ", ".join(signal.value for signal in troubled)
-        said = next(iter(troubled.values())).trouble
+        cause = next(iter(troubled.values())).trouble or ""
         soonest = min(standing.wait for standing in troubled.values())
         again = f"the next attempt is in {seconds(round(soonest, 1))}" if soonest >= 0.1 else "it is being tried"
-        state, trouble = State.FAILING, f"{signals} not taken: {said}; what waits is kept, {again}"
+        state, trouble = State.FAILING, f"{signals} not taken; what waits is kept, {again}"
     facts = [(f"place{'s' if len(endpoints) > 1 else ''}", ", ".join(endpoints))]
     for signal in Signal:
         told = "not taken" if signal in troubled else "taken" if change.now.sent[signal.value,] else "nothing yet"
         facts.append((signal.value, told))
-    return Stage("Collector", state, per_second(sent), "items delivered", facts, trouble)
+    return Stage("Collector", state, per_second(sent), "items delivered", facts, trouble, cause)
 
 
 def _within(value: float | None) -> str:

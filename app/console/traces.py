@@ -89,7 +89,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: all that is given has to hold for one span of a trace, the time for the trace as a whole."""
+    """What is looked for: service, name and attribute hold for one span of a trace, the rest for it as a whole."""
 
     service: str = ""
     name: str = ""
@@ -132,8 +132,7 @@ class Query:
 
     def _takes_span(self, span: Span) -> bool:
         return (
-            (not self.errors or span.failed)
-            and self.service.lower() in span.service.lower()
+            self.service.lower() in span.service.lower()
             and self.name.lower() in span.name.lower()
             and (not self.attribute or any(map(self._takes_attributes, (span.attributes, span.resource))))
         )

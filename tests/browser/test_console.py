@@ -5,7 +5,7 @@ import itertools
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, ViewportSize, expect
 
 from app.console.page import NAVIGATION
 from app.core.request import Signal
@@ -18,7 +18,7 @@ from tests.support.patience import PATIENCE
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("chromium")]
 expect.set_options(timeout=PATIENCE * 1000)
 
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 FUNDS = {"exception.type": "a.Declined", "exception.message": "no funds"}
 NUMBERS = itertools.count(1000)
 
@@ -80,6 +80,8 @@ async def test_an_outage_is_told_where_it_hurts_and_so_is_its_end(tab: Tab, own_
     collector = tab.page.locator(".hurts")
     await expect(collector).to_contain_text("Collector")
     await expect(collector).to_contain_text("Here it hurts.")
+    await tab.page.set_viewport_size(PHONE)
+    assert await tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     await tab.open(f"{own_gateway.service.admin_url}/console/destination")
     await expect(tab.page.get_by_role("row").filter(has_text="not taken").first).to_be_visible()
     await expect(tab.page.get_by_role("row").filter(has_text="unavailable").first).to_be_visible()

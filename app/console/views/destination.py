@@ -93,7 +93,7 @@ def _state(standing: Standing, last: int | None) -> Markup:
 
 
 def _place(place: str, standing: Standing) -> Markup:
-    trouble = None if standing.trouble is None else tag("p", standing.trouble, class_="problem")
+    trouble = standing.trouble and tag("p", standing.trouble.removeprefix(f"{place}: "), class_="trouble-said")
     return join(tag("code", place), trouble)
 
 

@@ -40,7 +40,11 @@ class FlowView:
         empty = None
         if not any(change.now.accepted.values()):
             empty = hint(tag("p", f"Nothing has come yet. Send to {self._addresses()}."))
-        verdict = tag("p", badge(flow.state), " ", tag("span", flow.verdict), class_="verdict", role="status")
+        verdict = join(
+            # A screen reader is told of what changes, not of each figure in it.
+            tag("p", flow.headline, class_="unseen", role="status"),
+            tag("p", badge(flow.state), " ", tag("span", flow.verdict), class_="verdict"),
+        )
         return [Live("verdict", verdict), Live("flow", join(empty, _stages(flow))), Live("books", _books(change))]
 
 

@@ -27,6 +27,12 @@ def test_what_is_older_than_an_hour_is_not_drawn() -> None:
     assert len(points_of(chart("Age", times, [Line("age", [9, 1, 2], "first")], str))) == 2
 
 
+def test_a_young_service_has_a_short_chart() -> None:
+    for minutes, begin in ((3, 10), (12, 30), (31, 60), (90, 60)):
+        drawn = chart("Age", [0, minutes * MINUTE_NS], [Line("age", [9, 1], "first")], str)
+        assert f">{begin} min ago<" in drawn
+
+
 def test_the_same_is_told_in_words_and_in_a_table() -> None:
     lines = [Line("accepted", [float(n) for n in range(360)], "first"), Line("delivered", [5.0] * 360, "second")]
     markup = chart("Items a second", TIMES, lines, "{:.0f}/s".format)

@@ -67,7 +67,7 @@ async def test_what_flows_is_well_and_each_step_has_its_figure(judged: Judge, me
     assert [stage.name for stage in flow.stages] == ["Clients", "Receiver", "Queue", "Exporter", "Collector"]
     assert [stage.figure for stage in flow.stages] == ["10/s", "10/s", "0", "0.1/s", "10/s"]
     assert facts(flow, 0) | {"over gRPC": "6/s", "over HTTP": "4/s"} == facts(flow, 0)
-    assert facts(flow, 1)["99 % answered"] == "≤\N{NO-BREAK SPACE}5ms"
+    assert facts(flow, 1)["99 % in"] == "≤\N{NO-BREAK SPACE}5ms"
     assert facts(flow, 3)["items a batch"] == "100"
     assert facts(flow, 4) == {
         "place": "http://collector:4318",
@@ -98,15 +98,16 @@ async def test_a_collector_that_takes_nothing_is_where_it_hurts_though_all_befor
     assert flow.hurts is flow.stages[4]
     assert flow.state is State.FAILING
     assert flow.verdict == (
-        "In trouble at the collector: traces, logs not taken: connection refused; "
-        "what waits is kept, the next attempt is in 4.2s."
+        "In trouble at the collector: traces, logs not taken; what waits is kept, the next attempt is in 4.2s. "
+        "The last failure: connection refused."
     )
+    assert flow.headline == "In trouble at the collector."
     assert facts(flow, 4)["traces"] == "not taken"
 
 
 async def test_an_attempt_under_way_is_told_as_such(judged: Judge) -> None:
     flow = judged({Signal.TRACES: Standing("busy", 3, 0.0, 1, 0)})
-    assert flow.verdict.endswith("what waits is kept, it is being tried.")
+    assert flow.verdict.endswith("what waits is kept, it is being tried. The last failure: busy.")
     assert facts(flow, 3)["in flight"] == "1"
 
 

@@ -133,7 +133,8 @@ def shop() -> TraceBook:
         ({"attribute": "http.route=/"}, [2, 1]),
         ({"attribute": "checkout"}, [3, 1]),
         ({"attribute": "service.version=1.2"}, [3, 2, 1]),
-        ({"service": "web", "errors": "yes"}, []),  # of that service there is no error
+        ({"service": "web", "errors": "yes"}, [1]),  # the error is elsewhere in that trace
+        ({"service": "mailer", "errors": "yes"}, []),
         ({"service": "payment", "errors": "yes"}, [1]),
         ({"service": "web", "attribute": "card"}, []),
     ],
