@@ -34,11 +34,13 @@ class Pictures:
         self._base = base
         self._directory = directory
 
-    async def take(self, name: str, path: str, scheme: str = "light", size: dict[str, int] = DESK) -> None:
-        """A picture of a page as it is after a look or two."""
+    async def take(
+        self, name: str, path: str, scheme: str = "light", size: dict[str, int] = DESK, *, whole: bool = False
+    ) -> None:
+        """A picture of a page, or of the whole of it, as it is after a look or two."""
         async with opened(self._browser, viewport=size, color_scheme=scheme) as tab:
             await tab.open(self._base + path)
-            await self._shoot(tab, name)
+            await self._shoot(tab, name, whole=whole)
 
     async def take_a_trace(self, name: str, scheme: str) -> None:
         """A trace with errors, with a span of it opened."""
@@ -55,10 +57,10 @@ class Pictures:
             await tab.open(self._base + path)
             await asyncio.sleep(seconds)
 
-    async def _shoot(self, tab: Tab, name: str) -> None:
+    async def _shoot(self, tab: Tab, name: str, *, whole: bool = False) -> None:
         await tab.page.evaluate("document.fonts.ready")
         await tab.page.wait_for_timeout(1200)
-        await tab.page.screenshot(path=self._directory / f"console-{name}.png")
+        await tab.page.screenshot(path=self._directory / f"console-{name}.png", full_page=whole)
 
 
 async def take_all(directory: Path) -> None:
@@ -76,9 +78,8 @@ async def take_all(directory: Path) -> None:
                 looks = ("traces", "metrics", "logs")
                 await asyncio.gather(*(pictures.look(f"/console/{path}", _WARM_SECONDS) for path in looks))
                 await pictures.take("flow", "/")
-                for scheme in ("light", "dark"):
-                    await pictures.take(f"traces-{scheme}", "/console/traces", scheme)
-                    await pictures.take_a_trace(f"trace-{scheme}", scheme)
+                await pictures.take("traces", "/console/traces")
+                await pictures.take_a_trace("trace", "dark")
                 await pictures.take("traces-phone", "/console/traces", size=PHONE)
                 await pictures.take("metrics", "/console/metrics")
                 await pictures.take("logs", "/console/logs", "dark")
@@ -102,7 +103,7 @@ async def take_all(directory: Path) -> None:
 
                 await until(is_delivered, "what waited is delivered")
                 await asyncio.sleep(_OUTAGE_SECONDS)
-                await pictures.take("queue", "/console/queue")
+                await pictures.take("queue", "/console/queue", whole=True)
 
 
 def main() -> None:

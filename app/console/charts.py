@@ -41,9 +41,8 @@ def chart(
         ceiling: the largest value there can be; None: as large as the largest that there is.
     """
     end = times_ns[-1]
-    labels = next(
-        each for minutes, each in _SPANS.items() if end - times_ns[0] <= minutes * _MINUTE_NS or minutes == 60
-    )
+    age = min(end - times_ns[0], max(_SPANS) * _MINUTE_NS)
+    labels = next(each for minutes, each in _SPANS.items() if age <= minutes * _MINUTE_NS)
     whole = labels[0] * _MINUTE_NS
     top = ceiling or _nice(max(max(line.values) for line in lines))
 
