@@ -50,9 +50,10 @@ class Passing:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Begin anew: nobody looks, and nothing has passed."""
         self._looked: dict[Signal, float] = {}
         self._waiting: deque[ExportRequest] = deque()
         self._waiting_bytes = 0
@@ -97,7 +98,7 @@ class Passing:
         """Decode what waits, as far as time allows; forget all of it long after the last look."""
         now = self._clock.monotonic()
         if self._looked and now - max(self._looked.values()) > _FORGET_SECONDS:
-            self._forget()
+            self.forget()
         spent = 0.0
         while self._waiting and spent < _DECODE_SECONDS:
             request = self._waiting.popleft()

@@ -22,12 +22,14 @@ _PRICES = {
         "a request of one span at the door": 1.55,
         "a request of a hundred spans at the door": 1.9,
         "an append to the queue": 0.97,
+        "an append to the queue while somebody looks": 0.99,
         "a merge": 0.72,
     },
     (3, 13): {
         "a request of one span at the door": 2.1,
         "a request of a hundred spans at the door": 1.85,
         "an append to the queue": 1.38,
+        "an append to the queue while somebody looks": 1.42,
         "a merge": 1.28,
     },
 }
