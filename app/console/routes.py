@@ -20,7 +20,7 @@ from app.console.html import Markup, tag
 from app.console.page import ASSETS, HEADERS, Part, frame
 from app.console.views.dead import ACTIONS, PATH, Choice, done
 from app.console.views.view import Access, Look, View
-from app.console.watchers import Watcher
+from app.console.watchers import BUSY, Watcher
 from app.core.errors import Retryable
 from app.queue import Desk, QueueError
 from app.receivers.auth import Doorkeeper
@@ -94,8 +94,8 @@ class _Pages:
         if path not in self._views:
             raise HTTPException(404, "there is no such page")
         watcher = self._stage.watch(self._look(request, path))
-        if watcher is None:
-            raise HTTPException(503, "too many pages are open, or the service starts or ends", {"retry-after": "5"})
+        if watcher is None:  # no status of its own: a browser would not tell the page which it was
+            return Response(BUSY, headers=_EVENTS, media_type="text/event-stream")
 
         async def stream() -> AsyncIterator[bytes]:
             try:

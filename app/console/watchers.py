@@ -9,12 +9,13 @@ Invariants, each with a test of its name:
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import Final
 
 import orjson
 
 from app.console.views.view import Look
 
-__all__ = ["Watcher", "Watchers"]
+__all__ = ["BUSY", "Watcher", "Watchers"]
 
 _MOST = 16
 _PATIENCE = 10
@@ -62,8 +63,16 @@ class Watcher:
             # Also where nothing changed: a page whose news stop says that the service is lost.
             yield b"data: " + orjson.dumps(changed) + b"\n\n"
             if self._last:
-                yield b"event: end\ndata: " + self._last.encode() + b"\n\n"
+                yield _end(self._last)
                 return
+
+
+def _end(reason: str) -> bytes:
+    return f"event: end\ndata: {reason}\n\n".encode()
+
+
+BUSY: Final = _end("busy")
+"""The stream of who cannot be a watcher now."""
 
 
 class Watchers:

@@ -5,6 +5,11 @@
 
 const SILENT_MS = 5000; // news come once a second
 const AGAIN_MS = 3000;
+const ENDS = {
+  bye: "The service has ended. Trying to reach it again …",
+  slow: "This page was too slow. Trying again …",
+  busy: "Too many pages are open, or the service is starting. Trying again …",
+};
 
 const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
@@ -82,7 +87,7 @@ function connect() {
   source.addEventListener("end", (event) => {
     ended = true;
     source.close();
-    lost(event.data === "bye" ? "The service has ended. Trying to reach it again …" : "This page was too slow. Trying again …");
+    lost(ENDS[event.data]);
   });
   source.addEventListener("error", () => {
     if (ended) return;

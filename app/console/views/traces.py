@@ -1,7 +1,8 @@
 """Traces as they pass: a list that can be searched, and one of them as a waterfall."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from urllib.parse import urlencode
 
 from app.console.decode import Attributes, Link, Span
@@ -21,6 +22,10 @@ _PATH = "/console/traces"
 _DEEPEST = 12
 _COLOURS = 6
 _SHOWN = 100
+_IN_ONE_TURN = 50
+"""Spans that are written in one turn of the event loop: 10 ms."""
+_WRITTEN = 4
+"""Traces that are kept as they were written."""
 
 
 class TracesView:
@@ -31,6 +36,7 @@ class TracesView:
     def __init__(self, passing: Passing, addresses: Callable[[], str]) -> None:
         self._passing = passing
         self._addresses = addresses
+        self._written: dict[Hashable, Markup] = {}
 
     async def parts(self, look: Look) -> Sequence[Part]:
         self._passing.look(Signal.TRACES)
@@ -38,7 +44,7 @@ class TracesView:
         if "trace" in given:
             return [
                 tag("p", tag("a", "All traces", href=_PATH), class_="note"),
-                Live("trace", self._one(given["trace"])),
+                Live("trace", await self._one(given["trace"])),
             ]
         query = Query.parse(given)
         return [_search(query), Live("services", self._services()), Live("traces", self._list(query))]
@@ -67,10 +73,23 @@ class TracesView:
             tag("p", f"{number}{f'; the latest {len(rows)} are shown' if more else ''}.", class_="note"),
         )
 
-    def _one(self, trace_id: str) -> Markup:
+    async def _one(self, trace_id: str) -> Markup:
         trace = self._passing.traces.get(trace_id)
         if trace is None:
             return hint(tag("p", "This trace has not passed since you began to look, or is forgotten by now."))
+        # A thousand spans with all of their attributes take a fifth of a second, so they are not written each time.
+        named = {link.trace_id for span in trace.spans for link in span.links}
+        known = frozenset(name for name in named if self._passing.traces.get(name))
+        state = trace_id, len(trace.spans), trace.left_out, known
+        if state not in self._written:
+            written = await self._write(trace)
+            self._written[state] = written
+            if len(self._written) > _WRITTEN:
+                del self._written[next(iter(self._written))]
+            return written
+        return self._written[state]
+
+    async def _write(self, trace: Trace) -> Markup:
         services = {service: number % _COLOURS for number, service in enumerate(trace.services)}
         about = [
             ("trace", tag("code", trace.trace_id or "without an id")),
@@ -82,10 +101,12 @@ class TracesView:
         ]
         seen: Counter[str] = Counter()
         rows: list[Markup] = []
-        for row in trace.rows():
+        for row in list(trace.rows()):  # more spans may come while they are written
             seen[row.span.span_id] += 1
             name = f"s{row.span.span_id}-{seen[row.span.span_id]}"
             rows.append(self._row(row, trace, services[row.span.service], name))
+            if len(rows) % _IN_ONE_TURN == 0:
+                await asyncio.sleep(0)
         head = tag(
             "div",
             tag("span", "Span"),

@@ -130,7 +130,7 @@ async def test_each_page_is_there_before_the_service_is(
 ) -> None:
     desktop = Desktop(clock, metrics, queue)
     assert "starting" in await desktop.text(path)
-    assert (await desktop.get("/console/events", path=path)).status == 503
+    assert (await desktop.get("/console/events", path=path)).body == b"event: end\ndata: busy\n\n"
 
 
 async def test_files_are_kept_for_ever_under_a_name_that_changes_with_them(desktop: Desktop) -> None:
@@ -333,6 +333,26 @@ async def test_a_trace_that_is_too_large_says_how_much_is_not_shown(desktop: Des
     for _ in range(3):  # it is decoded over several turns
         await desktop.clock.advance(1)
     assert "1000, 100 more are not shown" in await desktop.text("/console/traces", trace=f"{1:032x}")
+
+
+async def test_a_trace_is_written_again_when_more_of_it_came_and_a_few_are_kept_as_they_were_written(
+    desktop: Desktop,
+) -> None:
+    await desktop.get("/console/traces")
+    link = Span.Link(trace_id=(9).to_bytes(16, "big"), span_id=bytes(8))
+    for trace in range(1, 7):
+        await pass_(desktop, TRACES, spans("web", span(f"trace {trace}", trace=trace, links=[link])))
+    await desktop.clock.advance(1)
+    for trace in range(1, 7):
+        assert f"trace {trace}" in await desktop.text("/console/traces", trace=f"{trace:032x}")
+    first = (await desktop.get("/console/traces", trace=f"{6:032x}")).body
+    assert first == (await desktop.get("/console/traces", trace=f"{6:032x}")).body
+    await pass_(desktop, TRACES, spans("web", span("more", trace=6, number=2)))
+    await pass_(desktop, TRACES, spans("web", span("linked", trace=9)))
+    await desktop.clock.advance(1)
+    text = await desktop.text("/console/traces", trace=f"{6:032x}")
+    assert "more" in text
+    assert "To Attributes linked" in text
 
 
 async def test_what_comes_too_fast_is_sampled_and_that_is_said(desktop: Desktop) -> None:
