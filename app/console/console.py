@@ -84,8 +84,9 @@ class Console:
         self._watchers = Watchers()
         self._watchers.closed = True
         self._complaints = Sparingly(_log, monotonic=clock.monotonic)
+        self._flow = FlowView(self._history, self._destination, self._addresses, self._stalled)
         self._views: Mapping[str, View] = {
-            "/": FlowView(self._history, self._destination, self._addresses, self._stalled),
+            "/": self._flow,
             "/console/queue": QueueView(self._history, settings.queue.storage),
             "/console/destination": DestinationView(self._destination, clock),
             PATH: DeadView(desk),
@@ -139,10 +140,12 @@ class Console:
             self._history.add(sample(self._metrics, self._queue, self._clock))
 
     def status(self) -> Markup:
-        """How the service is, and its time: a page whose clock stands still has lost it."""
+        """How the service is, where it hurts, and its time: a page whose clock stands still has lost it."""
         said = cast("str", self._health.ready()[1]["status"])
-        now = self._clock.now_ns()
-        return join(badge(_STATES.get(said, State.STRAINED), said), tag("time", time_of_day(now), class_="clock"))
+        flow = self._flow.flow()
+        hurts = tag("a", badge(flow.state, flow.headline.rstrip(".")), href="/") if flow and flow.hurts else None
+        time = tag("time", time_of_day(self._clock.now_ns()), class_="clock")
+        return join(badge(_STATES.get(said, State.STRAINED), said), hurts, time)
 
     def watch(self, look: Look) -> Watcher | None:
         return self._watchers.add(look)

@@ -97,7 +97,7 @@ def frame(title: str, path: str, version: str, status: Markup, parts: Sequence[P
         tag("li", tag("a", name, href=target, aria_current="page" if target == path else None))
         for target, name in NAVIGATION
     ]
-    pause = tag("button", "Pause", id="pause", type="button", aria_pressed="false", hidden=True)
+    pause = tag("button", "Pause", id="pause", type="button", hidden=True)
     news = tag("p", "", id="connection", role="status")
     header = tag(
         "header",

@@ -1,6 +1,7 @@
 """The console in a real browser, beside a real service under real traffic."""
 
 import itertools
+import signal
 
 import aiohttp
 import pytest
@@ -21,6 +22,8 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 FUNDS = {"exception.type": "a.Declined", "exception.message": "no funds"}
+SILENT_MS, AGAIN_MS = 8000, 4000
+"""Longer than a page waits for news, and before it tries again."""
 NUMBERS = itertools.count(1000)
 
 
@@ -227,25 +230,30 @@ async def test_a_pause_holds_the_page_until_it_is_resumed(tab: Tab, gateway: Gat
 
 async def test_a_service_that_is_lost_is_told_and_found_again(browser: Browser, own_gateway: Gateway) -> None:
     async with opened(browser) as tab:
+        await tab.page.clock.install()
         await tab.open(own_gateway.service.admin_url)
-        own_gateway.service.kill()
         connection = tab.page.locator("#connection")
+        own_gateway.service.kill()
         await expect(connection).to_have_text("The connection to the service is lost. Trying again …")
         await own_gateway.service.start()
+        await tab.page.clock.fast_forward(AGAIN_MS)
         await expect(connection).to_have_text("Live")
         await own_gateway.service.terminate()
-        await expect(connection).to_contain_text("Trying")
+        await expect(connection).to_have_text("The service has ended. Trying to reach it again …")
         await own_gateway.service.start()
+        await tab.page.clock.fast_forward(AGAIN_MS)
         await expect(connection).to_have_text("Live")
 
 
-async def test_a_connection_that_is_dead_without_a_word_is_noticed(browser: Browser, gateway: Gateway) -> None:
+async def test_a_service_that_falls_silent_is_noticed(browser: Browser, own_gateway: Gateway) -> None:
     async with opened(browser) as tab:
-        page = tab.page
-        await page.route("**/console/events?**", lambda route: route.fulfill(content_type="text/event-stream", body=""))
-        await page.goto(gateway.service.admin_url)
-        await expect(page.locator("#connection")).to_contain_text("Trying again")
-        await page.unroute_all()
+        await tab.page.clock.install()
+        await tab.open(own_gateway.service.admin_url)
+        own_gateway.service.signal(signal.SIGSTOP)
+        await tab.page.clock.fast_forward(SILENT_MS)
+        await expect(tab.page.locator("#connection")).to_contain_text("Nothing has come from the service for a while.")
+        own_gateway.service.signal(signal.SIGCONT)
+        await tab.page.clock.fast_forward(AGAIN_MS)
         await tab.live()
 
 
@@ -257,6 +265,14 @@ async def test_a_page_too_many_says_so_and_is_live_when_there_is_room(browser: B
         for stream in streams:
             stream.close()
         await tab.live()
+
+
+async def test_where_it_hurts_is_told_on_every_page(tab: Tab, own_gateway: Gateway) -> None:
+    own_gateway.backend.script(Http(400))
+    await own_gateway.post(spans("web", span("refused")))
+    await tab.open(f"{own_gateway.service.admin_url}/console/configuration")
+    await tab.page.get_by_role("link", name="Strained at the exporter").click()
+    await expect(tab.page.locator(".hurts")).to_contain_text("Here it hurts.")
 
 
 async def test_without_javascript_a_page_says_what_it_says(browser: Browser, gateway: Gateway) -> None:

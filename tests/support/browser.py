@@ -48,8 +48,8 @@ class Tab:
             self.complaints.append(message.text)
 
     def _failed(self, request: Request) -> None:
-        # A stream of events ends with its page.
-        if "/console/events" not in request.url:
+        # What is under way when a page is left is given up, above all its stream of events.
+        if "ERR_ABORTED" not in str(request.failure):
             self.complaints.append(f"{request.url}: {request.failure}")
 
     async def _asked(self, dialog: Dialog) -> None:

@@ -114,7 +114,6 @@ setInterval(() => {
 pause.addEventListener("click", () => {
   paused = !paused;
   pause.textContent = paused ? "Resume" : "Pause";
-  pause.setAttribute("aria-pressed", String(paused));
   if (paused) {
     source.close();
     say("Paused", "paused");

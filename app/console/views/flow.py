@@ -31,12 +31,18 @@ class FlowView:
         self._addresses = addresses
         self._stalled = stalled
 
-    async def parts(self, look: Look) -> Sequence[Part]:  # noqa: ARG002 - it has no parameters
+    def flow(self) -> Flow | None:
+        """How it goes; None: there are no figures yet."""
         change = self._history.change
         if change is None:
+            return None
+        return judge(change, self._destination.standings(), self._destination.places, self._stalled())
+
+    async def parts(self, look: Look) -> Sequence[Part]:  # noqa: ARG002 - it has no parameters
+        change, flow = self._history.change, self.flow()
+        if change is None or flow is None:
             starting = hint(tag("p", "The service is starting; there are no figures yet."))
             return [Live("verdict", join()), Live("flow", starting), Live("books", join())]
-        flow = judge(change, self._destination.standings(), self._destination.places, self._stalled())
         empty = None
         if not any(change.now.accepted.values()):
             empty = hint(tag("p", f"Nothing has come yet. Send to {self._addresses()}."))

@@ -163,6 +163,7 @@ async def test_the_flow_marks_the_step_that_hurts_in_words(desktop: Desktop) -> 
     page = (await desktop.get("/")).body.decode()
     assert '<li class="stage failing hurts"><h2>Queue</h2>' in page
     assert "Here it hurts. The disk: no answer for 6 s." in words(page)
+    assert "■ In trouble at the queue" in await desktop.text("/console/configuration")
 
 
 async def test_the_books_of_each_signal_are_told(desktop: Desktop) -> None:
