@@ -267,6 +267,17 @@ async def test_a_page_too_many_says_so_and_is_live_when_there_is_room(browser: B
         await tab.live()
 
 
+async def test_a_page_that_is_hidden_looks_on_only_where_what_passes_is_noted(tab: Tab, gateway: Gateway) -> None:
+    hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); "
+    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
+    for path, hidden in (("/", "Waits until it is seen"), ("/console/traces", "Live")):
+        await tab.open(gateway.service.admin_url + path)
+        await tab.page.evaluate(hide, True)
+        await expect(tab.page.locator("#connection")).to_have_text(hidden)
+        await tab.page.evaluate(hide, False)
+        await expect(tab.page.locator("#connection")).to_have_text("Live")
+
+
 async def test_where_it_hurts_is_told_on_every_page(tab: Tab, own_gateway: Gateway) -> None:
     own_gateway.backend.script(Http(400))
     await own_gateway.post(spans("web", span("refused")))

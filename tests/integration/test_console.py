@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -151,6 +152,20 @@ async def test_a_drain_ends_the_streams_in_good_order(tmp_path: Path) -> None:
         assert await gateway.service.terminate() == 0
         assert (await stream.content.read()).endswith(b"event: end\ndata: bye\n\n")
     assert "Traceback" not in gateway.service.log
+
+
+async def test_a_drain_is_told_on_the_page(tmp_path: Path) -> None:
+    settings = ON | {"shutdown": {"delay": "2500ms"}}
+    async with (
+        Gateway(tmp_path, settings) as gateway,
+        aiohttp.ClientSession(gateway.service.admin_url) as client,
+        client.get("/console/events?path=/") as stream,
+    ):
+        assert "ready" in (await news(stream))["status"]
+        gateway.service.signal(signal.SIGTERM)
+        while "draining" not in (await news(stream)).get("status", ""):
+            pass
+        assert await gateway.service.wait() == 0
 
 
 async def test_without_the_setting_there_is_no_page(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ const ENDS = {
 const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
 const address = document.body.dataset.events;
+// What passes is noted while somebody looks, so those pages look on while they are hidden. The others do not: a browser
+// keeps six connections to a server, and a seventh page would wait for ever.
+const looksOn = document.querySelector("form[role=search]") !== null;
 let source = null;
 let heard = 0;
 let ended = false;
@@ -74,6 +77,10 @@ function show(parts) {
   }
 }
 
+function wanted() {
+  return address && !paused && (looksOn || !document.hidden);
+}
+
 function connect() {
   if (source) source.close();
   heard = Date.now();
@@ -98,9 +105,7 @@ function connect() {
 
 function lost(text) {
   say(text, "lost");
-  setTimeout(() => {
-    if (!paused) connect();
-  }, AGAIN_MS);
+  setTimeout(() => wanted() && connect(), AGAIN_MS);
 }
 
 // A connection may be dead without a word.
@@ -114,19 +119,24 @@ setInterval(() => {
 pause.addEventListener("click", () => {
   paused = !paused;
   pause.textContent = paused ? "Resume" : "Pause";
-  if (paused) {
-    source.close();
-    say("Paused", "paused");
-  } else {
+  turn(paused ? "Paused" : "");
+});
+
+// Look on, or no more for the reason given.
+function turn(reason) {
+  if (wanted()) {
     say("Connecting …", "waiting");
     connect();
+  } else {
+    if (source) source.close();
+    say(reason, "paused");
   }
-});
+}
 
 if (address) {
   pause.hidden = false;
-  say("Connecting …", "waiting");
-  connect();
+  turn("");
+  document.addEventListener("visibilitychange", () => paused || looksOn || turn("Waits until it is seen"));
+  window.addEventListener("pagehide", () => source && source.close());
+  window.addEventListener("pageshow", (event) => event.persisted && turn(""));
 }
-window.addEventListener("pagehide", () => source && source.close());
-window.addEventListener("pageshow", (event) => event.persisted && address && !paused && connect());
