@@ -39,11 +39,12 @@ from app.receivers.grpc import GrpcReceiver
 from app.receivers.grpc_pulse import GrpcPulse
 from app.receivers.http import HttpReceiver
 from app.receivers.turns import Turnstile
-from app.settings import Loaded, QueueSettings, ServerSettings, Settings, warnings
+from app.settings import Loaded, QueueSettings, ServerSettings, warnings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, gauge, gauge_by, gauge_by_signal
 
 if TYPE_CHECKING:
+    from app.console import Console
     from app.receivers.grpc_native import NativeGrpcReceiver
     from app.receivers.tls import ServerTls
     from app.telemetry.tracing import SelfTracing
@@ -73,17 +74,18 @@ def run(loaded: Loaded) -> int:
         _log.warning("%s", few)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(Service(settings, cgroup=cgroup).run())
+            return runner.run(Service(loaded, cgroup=cgroup).run())
         except (QueueError, OSError, ValueError) as error:
             _log.critical("%s", error)
             return 1
 
 
 class Service:
-    """One running instance, made of what `settings` say, within the memory that `cgroup` allows."""
+    """One running instance, made of what the configuration says, within the memory that `cgroup` allows."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, cgroup: Cgroup | None = None) -> None:
-        self._settings = settings
+    def __init__(self, loaded: Loaded, clock: Clock | None = None, cgroup: Cgroup | None = None) -> None:
+        self._loaded = loaded
+        self._settings = settings = loaded.settings
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
         self._stopped_by: signals.Signals | None = None
@@ -108,10 +110,11 @@ class Service:
         async with AsyncExitStack() as lifetimes:
             # Each is entered after what it hands its work to, and left before it. The admin port comes first and
             # goes last, so that health can be asked while the queue is recovered and while it is drained.
+            desk = self._desk()
+            console = self._make_console(desk)
+            routers = [queue_routes(desk, self._keeper), *([console.routes] if console else ())]
             admin = await lifetimes.enter_async_context(
-                AdminServer(
-                    settings.metrics, settings.server.host, metrics, health, [queue_routes(self._desk(), self._keeper)]
-                )
+                AdminServer(settings.metrics, settings.server.host, metrics, health, routers)
             )
             queue = await lifetimes.enter_async_context(self.queue)
             self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
@@ -120,6 +123,8 @@ class Service:
                 make_exporter(settings.exporter, metrics, self.version, clock, self.instance)
             )
             attempt: Consumer = Timeout(exporter, settings.exporter.timeout)
+            if console:
+                attempt = console.observe(attempt)
             tracing = await self._trace(lifetimes, attempt)
             if tracing:
                 attempt = TracedAttempts(attempt)
@@ -164,13 +169,10 @@ class Service:
                     turnstile=turnstile,
                 )
             )
-            hearts = [asyncio.create_task(self._beat(retries), name="heartbeat")]
-            beating = await lifetimes.enter_async_context(GrpcPulse())
-            for part, pulse in {"threads": Threads().ask, "gRPC": beating.beat}.items():
-                watching = watch(health.component(part, _STUCK_SECONDS), pulse, clock, _PULSE_SECONDS)
-                hearts.append(asyncio.create_task(watching, name=f"pulse of {part}"))
-            for heart in hearts:
-                lifetimes.callback(heart.cancel)
+            if console:
+                console.follow(retries, doors, http_port=http.port, grpc_port=grpc.port)
+                await lifetimes.enter_async_context(console)
+            hearts = await self._begin_beating(lifetimes, retries)
             health.ready_now()
             _log.info(
                 "ready: OTLP/gRPC on %d, OTLP/HTTP on %d, admin on %d; version %s",
@@ -183,11 +185,26 @@ class Service:
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
             for_ever = [*hearts, *queue.tasks, *dispatcher.tasks, *grpc.tasks, *http.tasks, *admin.tasks]
-            if not await self._until_stopped([*for_ever, *(tracing.tasks if tracing else ())]):
+            for optional in (tracing, console):
+                for_ever += optional.tasks if optional else []
+            if not await self._until_stopped(for_ever):
                 return 1
             await self._drain(doors, grpc, http, dispatcher, retries)
         _log.info("stopped: %s", self._account())
         return 0
+
+    async def _begin_beating(
+        self, lifetimes: AsyncExitStack, retries: Mapping[Signal, Retry]
+    ) -> list[asyncio.Task[None]]:
+        """Let the parts that can end unseen give signs of life to health."""
+        hearts = [asyncio.create_task(self._beat(retries), name="heartbeat")]
+        beating = await lifetimes.enter_async_context(GrpcPulse())
+        for part, pulse in {"threads": Threads().ask, "gRPC": beating.beat}.items():
+            watching = watch(self.health.component(part, _STUCK_SECONDS), pulse, self._clock, _PULSE_SECONDS)
+            hearts.append(asyncio.create_task(watching, name=f"pulse of {part}"))
+        for heart in hearts:
+            lifetimes.callback(heart.cancel)
+        return hearts
 
     async def _trace(self, lifetimes: AsyncExitStack, destination: Consumer) -> "SelfTracing | None":
         """Begin the service's own traces, if it is to have some."""
@@ -197,6 +214,23 @@ class Service:
 
         return await lifetimes.enter_async_context(
             SelfTracing(self._settings.tracing, self.version, self.instance.name, destination, self._clock)
+        )
+
+    def _make_console(self, desk: Desk) -> "Console | None":
+        """Make the page that shows what the service does, if there is to be one."""
+        if not self._settings.console.enabled:
+            return None
+        from app.console import Console  # noqa: PLC0415 - a page that nobody asked for is not loaded
+
+        return Console(
+            self._loaded,
+            metrics=self.metrics,
+            health=self.health,
+            queue=self.queue,
+            desk=desk,
+            doorkeeper=self._keeper,
+            clock=self._clock,
+            version=self.version,
         )
 
     def _make_tls(self) -> "ServerTls | None":

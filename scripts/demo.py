@@ -1,4 +1,4 @@
-"""What scripts/demo runs: the service with a console behind it, and ``otlp-service send``, which sends to it.
+"""What scripts/demo runs: the service, its console on and a terminal behind it, and ``otlp-service send`` in front.
 
 Of the environment's configuration it heeds TLS and API keys (OTLP_SERVER__TLS__…, OTLP_AUTH__…). The client trusts the
 service's certificate, or the authorities of --ca-file, shows that certificate where it is asked for one, and sends the
@@ -17,14 +17,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
 from cryptography import x509
 
+from app.send.options import Options, parse
 from app.send.shop import LOG_RECORDS, METRICS, SPANS
 from app.settings import ServerTlsSettings, Settings, SettingsError, check_files, load
 from app.settings.api_keys import first_key
+from scripts.traffic import Traffic
 
 COMMAND = str(Path(sys.executable).with_name("otlp-service"))
 SECONDS = 30.0
@@ -147,10 +150,14 @@ class Client:
         self.options = [*tls_options(tls, ca_file), *key_options(loaded.settings)]
         self._environment = environment
 
-    def send(self, kind: str, protocol: str, port: int, count: int) -> None:
+    def arguments(self, kind: str, protocol: str, port: int) -> list[str]:
+        """The command line of ``otlp-service send`` but for how much it is to send."""
         scheme = "https://" if self.secure else "" if protocol == "grpc" else "http://"
-        arguments = ["--signal", kind, "--protocol", protocol, "--endpoint", f"{scheme}{self.host}:{port}"]
-        arguments += ["--count", str(count), *self.options]
+        where = ["--endpoint", f"{scheme}{self.host}:{port}", *self.options]
+        return ["--signal", kind, "--protocol", protocol, *where]
+
+    def send(self, kind: str, protocol: str, port: int, count: int) -> None:
+        arguments = [*self.arguments(kind, protocol, port), "--count", str(count)]
         shown = [f"{KEY}****" if argument.startswith(KEY) else argument for argument in arguments]
         print(f"\n$ otlp-service send {' '.join(shown)}", flush=True)
         command = [COMMAND, "send", *arguments]
@@ -189,13 +196,20 @@ def key_options(settings: Settings) -> list[str]:
     return [] if key is None else ["--header", KEY + key]
 
 
-def run(directory: Path, ca_file: Path | None, *, once: bool) -> None:
+def options_of(client: Client, http: int, grpc: int) -> list[Options]:
+    """How each signal is sent."""
+    ports = {"grpc": grpc}
+    return [parse(client.arguments(kind, protocol, ports.get(protocol, http))) for kind, protocol, _ in SENT]
+
+
+def run(directory: Path, ca_file: Path | None, *, once: bool, traffic: bool) -> None:
     http, grpc, admin = free_port(8080), free_port(4317), free_port(9090)
     environment = os.environ | {
         "OTLP_SERVER__HOST": "127.0.0.1",
         "OTLP_SERVER__PORT": str(http),
         "OTLP_SERVER__GRPC_PORT": str(grpc),
         "OTLP_METRICS__PORT": str(admin),
+        "OTLP_CONSOLE__ENABLED": "true",
         "OTLP_EXPORTER__PROTOCOL": "console",
         "OTLP_QUEUE__DIRECTORY": str(directory / "queue"),
         "OTLP_LOGGING__FORMAT": "text",
@@ -210,6 +224,7 @@ def run(directory: Path, ca_file: Path | None, *, once: bool) -> None:
     service = Service(environment)
     try:
         service.wait_until_ready()
+        print(f"The console, a page that shows what the service does: http://127.0.0.1:{admin}/", flush=True)
         for kind, protocol, texts in SENT:
             client.send(kind, protocol, grpc if protocol == "grpc" else http, len(texts))
             service.wait_until_printed(texts)
@@ -221,10 +236,13 @@ def run(directory: Path, ca_file: Path | None, *, once: bool) -> None:
             print(
                 f"\nThe service goes on, with OTLP/HTTP on {'https' if client.secure else 'http'}://{client.host}:{http}"
                 f", OTLP/gRPC on {client.host}:{grpc}"
-                f" and metrics on http://127.0.0.1:{admin}/metrics.\nCtrl-C ends it.",
+                f" and its console on http://127.0.0.1:{admin}/."
+                + (" A purchase a second passes." if traffic else " --traffic would keep some telemetry flowing.")
+                + "\nCtrl-C ends it.",
                 flush=True,
             )
-            service.wait()
+            with Traffic(options_of(client, http, grpc)) if traffic else nullcontext():
+                service.wait()
     except Stopped:
         print(flush=True)
     finally:
@@ -242,6 +260,9 @@ def stop(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end when everything was shown")
+    parser.add_argument(
+        "--traffic", action="store_true", help="keep a little telemetry flowing, to look at in the console"
+    )
     parser.add_argument("--ca-file", metavar="FILE", type=Path, help="whom to trust, with OTLP_SERVER__TLS__CERT_FILE")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -252,7 +273,7 @@ def main() -> None:
             del os.environ[name]
     try:
         with tempfile.TemporaryDirectory(prefix="otlp-service-demo-") as directory:
-            run(Path(directory), options.ca_file, once=options.once)
+            run(Path(directory), options.ca_file, once=options.once, traffic=options.traffic)
     except DemoError as error:
         sys.exit(f"scripts/demo: {error}")
 

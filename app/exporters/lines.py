@@ -22,7 +22,7 @@ from app.exporters.canvas import Canvas, Piece, Style, cells
 from app.exporters.tree import tree_lines
 from app.exporters.values import attributes, clock_time, exception, number, quantity, service_name, text_of
 
-__all__ = ["lines"]
+__all__ = ["Point", "lines", "points_of", "severity_of", "value_text"]
 
 _NAME_LIMIT = 60
 _BODY_LIMIT = 500
@@ -34,7 +34,7 @@ _QUANTILES = 3
 _SHORT_ID = 4
 """Bytes of a trace id that tell it from its neighbours."""
 
-_Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint | SummaryDataPoint
+Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint | SummaryDataPoint
 
 
 def lines(request: ExportRequest, canvas: Canvas) -> Iterator[str]:
@@ -57,12 +57,12 @@ def _points(request: ExportMetricsServiceRequest, canvas: Canvas) -> Iterator[st
         service = service_name(resource.resource)
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                for point in _points_of(metric):
+                for point in points_of(metric):
                     yield canvas.line(_point(metric, point, service, canvas))
 
 
-def _point(metric: Metric, point: _Point, service: str, canvas: Canvas) -> Iterator[Piece]:
-    name, value = plain(metric.name, _NAME_LIMIT) or "(no name)", _value(metric, point)
+def _point(metric: Metric, point: Point, service: str, canvas: Canvas) -> Iterator[Piece]:
+    name, value = plain(metric.name, _NAME_LIMIT) or "(no name)", value_text(metric, point)
     start = list(_start(point.time_unix_nano, Piece("metric"), service, canvas))
     yield from start
     yield Piece(f"{name}  ", "bold")
@@ -71,7 +71,7 @@ def _point(metric: Metric, point: _Point, service: str, canvas: Canvas) -> Itera
     yield from attributes(point.attributes, room, canvas)
 
 
-def _points_of(metric: Metric) -> Iterable[_Point]:
+def points_of(metric: Metric) -> Iterable[Point]:
     match metric.WhichOneof("data"):
         case "gauge":
             return metric.gauge.data_points
@@ -87,7 +87,7 @@ def _points_of(metric: Metric) -> Iterable[_Point]:
             return ()
 
 
-def _value(metric: Metric, point: _Point) -> str:
+def value_text(metric: Metric, point: Point) -> str:
     if point.flags & DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK:
         return "no value"
     if isinstance(point, NumberDataPoint):
@@ -138,7 +138,7 @@ def _time(record: LogRecord) -> int:
 
 
 def _record(record: LogRecord, service: str, canvas: Canvas) -> Iterator[Piece]:
-    severity = _severity(record)
+    severity = severity_of(record)
     word = severity._replace(text=canvas.fit(severity.text, _WORD_WIDTH))
     start = list(_start(_time(record), word, service, canvas))
     event, body = plain(record.event_name, _NAME_LIMIT), plain(text_of(record.body), _BODY_LIMIT)
@@ -153,7 +153,7 @@ def _record(record: LogRecord, service: str, canvas: Canvas) -> Iterator[Piece]:
     yield Piece(f"{'  ' if shown else ''}{trace}", "dim")
 
 
-def _severity(record: LogRecord) -> Piece:
+def severity_of(record: LogRecord) -> Piece:
     """The text if it is short, otherwise what its number stands for."""
     text = plain(record.severity_text, _NAME_LIMIT)
     if not 1 <= record.severity_number <= 24:

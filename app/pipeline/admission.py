@@ -1,5 +1,7 @@
 """The last stage before a client is answered: what it took is the service's to deliver."""
 
+from collections.abc import Callable
+
 from app.core.errors import Retryable
 from app.core.request import ExportRequest, Signal
 from app.queue import Queue
@@ -19,11 +21,15 @@ class Admission:
         self._delivered = delivered
         self._accepted = {signal: metrics.accepted.labels(signal.value, transport).inc for signal in Signal}
         self.closed = False
+        self.tap: Callable[[ExportRequest], None] | None = None
+        """Is shown what was taken, where somebody looks; it must not wait."""
 
     async def consume(self, request: ExportRequest) -> None:
         if self.closed:
             raise Retryable("the service is shutting down", reason="closing")
         accepted = self._accepted[request.signal]
         sequence = await self._queue.append(request, accepted, expect=self._delivered)
+        if self.tap is not None:
+            self.tap(request)
         if self._delivered:
             await self._queue.delivered(request.signal, sequence)

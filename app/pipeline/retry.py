@@ -19,6 +19,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from app.core.clock import Clock
 from app.core.consumer import Consumer
@@ -26,7 +27,7 @@ from app.core.errors import NotAllowed, Refused, Retryable
 from app.core.request import ExportRequest
 from app.settings import RetrySettings
 
-__all__ = ["Backoff", "Retry"]
+__all__ = ["Backoff", "Retry", "Standing"]
 
 _log = logging.getLogger(__name__)
 _FAILURES_BEFORE_ANOTHER = 3
@@ -59,6 +60,22 @@ class Backoff:
         self.failures = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands between us and an endpoint."""
+
+    trouble: str | None
+    """What went wrong last, until the destination takes something again."""
+    failures: int
+    """Rounds in a row that failed."""
+    wait: float
+    """Seconds until the next attempt may be made; 0: at any time."""
+    under_way: int
+    """Batches that are being sent."""
+    in_line: int
+    """Batches that wait for their turn."""
+
+
 class Retry:
     """Consumes by calling `next_stage` until it takes the request or refuses it for good.
 
@@ -81,6 +98,11 @@ class Retry:
         self._alarm: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         """What went wrong last, until the destination takes something again."""
+
+    def standing(self) -> Standing:
+        wait = 0.0 if self._allowed is None else max(0.0, self._resume_at - self._clock.monotonic())
+        waiting = sum(not place.done() for place in self._line)
+        return Standing(self.trouble, self._backoff.failures, wait, self._under_way, waiting)
 
     async def consume(self, request: ExportRequest) -> None:
         failures = 0

@@ -6,6 +6,7 @@ from app.settings.load import Loaded, SettingsError, check_files, load
 from app.settings.model import (
     DISK_RESERVE,
     AuthSettings,
+    ConsoleSettings,
     CorsSettings,
     ExporterSettings,
     HealthSettings,
@@ -22,12 +23,13 @@ from app.settings.model import (
     TracingSettings,
 )
 from app.settings.schema import schema
-from app.settings.show import show
+from app.settings.show import in_force, show
 from app.settings.watched import Watched
 
 __all__ = [
     "DISK_RESERVE",
     "AuthSettings",
+    "ConsoleSettings",
     "CorsSettings",
     "ExporterSettings",
     "HeadersFile",
@@ -47,6 +49,7 @@ __all__ = [
     "TracingSettings",
     "Watched",
     "check_files",
+    "in_force",
     "load",
     "schema",
     "show",

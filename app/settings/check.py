@@ -52,6 +52,14 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
                 ("metrics.path",), f"{settings.metrics.path!r} is where {asker}; write another, such as /metrics"
             )
 
+    if settings.console.enabled and (
+        settings.metrics.path == "/" or f"{settings.metrics.path}/".startswith("/console/")
+    ):
+        yield Conflict(
+            ("metrics.path", "console.enabled"),
+            f"{settings.metrics.path!r} is where the console is; write another, such as /metrics",
+        )
+
 
 def _server(server: ServerSettings) -> Iterator[Conflict]:
     if server.grpc_engine == "native" and server.tls.cert_file:

@@ -22,6 +22,7 @@ from app.settings.units import Duration, Size
 __all__ = [
     "DISK_RESERVE",
     "AuthSettings",
+    "ConsoleSettings",
     "CorsSettings",
     "ExporterSettings",
     "HealthSettings",
@@ -304,6 +305,14 @@ class HealthSettings(_Section):
     unready_when_full: bool = Field(False, description="Whether a full queue makes the service unready.")
 
 
+class ConsoleSettings(_Section):
+    """The console, a page at `/` of the admin port that shows what the service does (docs/console.md)."""
+
+    enabled: bool = Field(
+        False, description="Whether it is there. Whoever reaches the admin port sees the telemetry that passes."
+    )
+
+
 class ShutdownSettings(_Section):
     """How the service ends."""
 
@@ -327,6 +336,7 @@ class Settings(BaseSettings):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     metrics: MetricsSettings = MetricsSettings()
     health: HealthSettings = HealthSettings()
+    console: ConsoleSettings = ConsoleSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.settings.endpoint import mask_url
 from app.settings.keys import KEYS
 from app.settings.load import Loaded
 
-__all__ = ["show"]
+__all__ = ["in_force", "show"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9./_][A-Za-z0-9./_:-]*[A-Za-z0-9./_-]")
 _MASK = "****"
@@ -22,18 +23,24 @@ _WIDTH = 48
 
 def show(loaded: Loaded) -> str:
     """The settings in force as YAML; a comment after each tells its source, secrets are masked."""
-    plain = loaded.settings.model_dump(mode="json")
     lines: list[str] = []
     opened: list[str] = []
-    for key in KEYS:
+    for key, written, origin in in_force(loaded):
         *sections, last = key.split(".")
         for depth, section in enumerate(sections):
             if opened[depth : depth + 1] != [section]:
                 opened = [*sections[:depth], section]
                 lines.append(f"{'  ' * depth}{section}:")
-        entry = f"{'  ' * len(sections)}{last}: {_written(key, reduce(dict.__getitem__, key.split('.'), plain))}"
-        lines.append(f"{entry:<{_WIDTH}}  # {loaded.origins[key]}")
+        entry = f"{'  ' * len(sections)}{last}: {written}"
+        lines.append(f"{entry:<{_WIDTH}}  # {origin}")
     return "\n".join(lines) + "\n"
+
+
+def in_force(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
+    """Each key, its value as YAML has it, and where that came from; secrets are masked."""
+    plain = loaded.settings.model_dump(mode="json")
+    for key in KEYS:
+        yield key, _written(key, reduce(dict.__getitem__, key.split("."), plain)), loaded.origins[key]
 
 
 def _written(key: str, value: Any) -> str:

@@ -5,7 +5,7 @@ with them, of 36 in all.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -31,15 +31,15 @@ class Count:
 class Distribution:
     """One series of a histogram, whose `bounds` are the largest values of its buckets but for the last."""
 
-    __slots__ = ("_bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
 
@@ -64,6 +64,11 @@ class _Family(Collector, Generic[S]):
                 raise ValueError(f"{self._described[0]} has the labels {self._described[2]}, not {values}")
             series = self._series[values] = self._make()
         return series
+
+    @property
+    def series(self) -> Mapping[tuple[str, ...], S]:
+        """Those that are exported, by the values of their labels."""
+        return self._series
 
     def describe(self) -> Iterable[Metric]:
         return self.collect()

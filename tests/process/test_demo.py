@@ -1,12 +1,14 @@
 """scripts/demo, from the point at which its virtual environment is made."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 import trustme
 
@@ -77,6 +79,28 @@ async def test_the_demo_ends_when_it_is_told_to_and_leaves_nothing_behind(
         process.signal(number)
         assert await process.wait() == 0, process.log
         assert not processes_of(tmp_path)
+    assert not left_behind(tmp_path)
+
+
+async def test_the_demo_opens_with_the_console_and_keeps_traffic_flowing_that_passes_there(tmp_path: Path) -> None:
+    with demo(tmp_path, "--traffic") as process:
+
+        async def a_purchase_passes() -> bool:
+            return process.output.partition("Ctrl-C ends it.")[2].count("POST /checkout") >= 2
+
+        await process.until(a_purchase_passes, "purchases to pass")
+        address = re.search(r"^The console, .*: (http://127.0.0.1:\d+)/$", process.output, re.MULTILINE)
+        assert address is not None
+        async with aiohttp.ClientSession(address[1]) as client, client.get("/console/traces") as reply:
+            assert "<h1>Traces</h1>" in await reply.text()
+
+        async def a_trace_is_there() -> bool:
+            async with aiohttp.ClientSession(address[1]) as client, client.get("/console/traces") as reply:
+                return "web, checkout, payment" in await reply.text()
+
+        await process.until(a_trace_is_there, "a trace in the console")
+        process.signal(signal.SIGINT)
+        assert await process.wait() == 0, process.log
     assert not left_behind(tmp_path)
 
 

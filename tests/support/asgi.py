@@ -1,5 +1,6 @@
 """A request put to an ASGI application without a server."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ async def ask(
     *pieces: bytes | Exception | None,
     method: str = "POST",
     headers: Sequence[tuple[str, str]] = (("content-type", "application/x-protobuf"),),
+    query: str = "",
     state: dict[str, object] | None = None,
     client: tuple[str, int] | None = None,
     server: tuple[str, int] | None = None,
@@ -37,6 +39,8 @@ async def ask(
 
     async def receive() -> Message:
         reply.reads += 1
+        if not left:
+            await asyncio.Event().wait()  # the client stays
         piece = left.pop(0)
         if isinstance(piece, Exception):
             raise piece
@@ -55,7 +59,7 @@ async def ask(
         "type": "http",
         "method": method,
         "path": path,
-        "query_string": b"",
+        "query_string": query.encode(),
         "client": client,
         "server": server,
         "headers": [(name.encode(), value.encode()) for name, value in headers],

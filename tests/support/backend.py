@@ -67,8 +67,9 @@ class Backend:
         self.otherwise: Answer | Callable[[Received], Answer] = Success()
         """The answer when the script has none."""
         self._script: deque[Answer] = deque()
-        # Never one that the kernel chose: while the backend is stopped, it would give it to a client.
-        self._http = HttpSide(self._ask, http_port or free_port(), None if tls is None else tls.server_context(mutual=mutual))
+        context = None if tls is None else tls.server_context(mutual=mutual)
+        # Never a port that the kernel chose: while the backend is stopped, it would give it to a client.
+        self._http = HttpSide(self._ask, http_port or free_port(), context)
         self._grpc = GrpcSide(self._ask, grpc_port or free_port(), tls, mutual=mutual, breaks_calls=breaks_calls)
         self._scheme = "https" if tls else "http"
         self._record = record

@@ -20,6 +20,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from app.console.passing import Passing
 from app.core.clock import SystemClock
 from app.core.request import ExportRequest, Signal
 from app.pipeline.admission import Admission
@@ -143,12 +144,16 @@ class _Line:
         self.size = max(self.size, len(data))
 
 
-def _append(queue: DiskQueue, metrics: Metrics, requests: int) -> Work:
-    """Into the queue on disk and out of it again, for so many requests that come at once."""
+def _append(queue: DiskQueue, metrics: Metrics, requests: int, passing: Passing | None = None) -> Work:
+    """Into the queue on disk and out of it again, for so many requests that come at once; `passing` looks on."""
     admission = Admission(queue, metrics, "http", delivered=False)
     entry = ExportRequest(Signal.TRACES, _SMALL, 1)
 
     async def work() -> None:
+        if passing is not None:
+            passing.forget()
+            passing.look(Signal.TRACES)
+            admission.tap = passing.tap
         await asyncio.gather(*(admission.consume(entry) for _ in range(requests)))
         while (lease := await queue.lease(Signal.TRACES, 4 * _MIB)) is not None:
             queue.settle(lease)
@@ -187,10 +192,12 @@ async def _measure(directory: Path) -> dict[str, float]:
     )
     async with queue:
         append = await _ratio(_append(queue, metrics, 64), _interpreter)
+        watched = await _ratio(_append(queue, metrics, 64, Passing(SystemClock())), _interpreter)
     return {
         "a request of one span at the door": await _ratio(_door(_SMALL, 50), _interpreter),
         "a request of a hundred spans at the door": await _ratio(_door(_LARGE, 20), _parsing(_LARGE, 20)),
         "an append to the queue": append,
+        "an append to the queue while somebody looks": watched,
         "a merge": await _ratio(_merge(2000), _interpreter),
     }
 

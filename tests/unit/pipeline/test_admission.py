@@ -81,3 +81,15 @@ async def test_with_delivered_a_client_that_leaves_is_delivered_all_the_same(
     assert lease.request == REQUEST
     queue.settle(lease)
     assert queue.items(Signal.TRACES) == 0
+
+
+async def test_what_is_taken_is_shown_to_who_looks_and_nothing_else_is(queue: MemoryQueue, metrics: Metrics) -> None:
+    admission = Admission(queue, metrics, "http", delivered=False)
+    large = ExportRequest(Signal.TRACES, bytes(700), 1)
+    shown: list[ExportRequest] = []
+    await admission.consume(REQUEST)
+    admission.tap = shown.append
+    await admission.consume(REQUEST)
+    with pytest.raises(Retryable):
+        await admission.consume(large)
+    assert shown == [REQUEST]

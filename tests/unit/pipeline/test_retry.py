@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import InvalidData, NotAllowed, PartlyRejected, Retryable
 from app.core.request import ExportRequest, Signal
-from app.pipeline.retry import Backoff, Retry
+from app.pipeline.retry import Backoff, Retry, Standing
 from app.settings import RetrySettings
 from tests.support.clock import FakeClock, turns
 
@@ -512,3 +512,19 @@ async def test_cancelling_anyone_at_any_point_leaks_no_turn(
     assert retry._under_way == 0
     assert not retry._line
     assert clock.alarms == []
+
+
+async def test_it_tells_how_it_stands_between_us_and_the_destination(
+    retry: Retry, destination: Destination, clock: FakeClock
+) -> None:
+    assert retry.standing() == Standing(None, 0, 0.0, 0, 0)
+    tasks = await send(retry, "a")
+    await destination.answer(later(delay=5.0))
+    tasks += await send(retry, "b")
+    assert retry.standing() == Standing("busy", 1, 5.0, under_way=0, in_line=2)
+    await clock.advance(5)
+    assert retry.standing() == Standing("busy", 1, 0.0, under_way=1, in_line=1)
+    while destination.open:
+        await destination.answer()
+    await asyncio.gather(*tasks)
+    assert retry.standing() == Standing(None, 0, 0.0, 0, 0)

@@ -6,6 +6,7 @@ import pytest
 
 from app.settings import (
     AuthSettings,
+    ConsoleSettings,
     ExporterSettings,
     MetricsSettings,
     QueueSettings,
@@ -196,6 +197,13 @@ def test_what_is_printed_has_no_endpoint_that_could_be_ours() -> None:
 def test_metrics_do_not_take_the_place_of_what_else_is_asked_there(path: str) -> None:
     assert "metrics.path" in found(Settings(metrics=MetricsSettings(path=path)))
     assert found(Settings(metrics=MetricsSettings(path="/healthy"))) == {}
+
+
+@pytest.mark.parametrize("path", ["/", "/console", "/console/traces"])
+def test_metrics_do_not_take_the_place_of_the_console_where_there_is_one(path: str) -> None:
+    metrics = MetricsSettings(path=path)
+    assert "metrics.path" in found(Settings(metrics=metrics, console=ConsoleSettings(enabled=True)))
+    assert found(Settings(metrics=metrics)) == {}
 
 
 def test_a_quota_is_that_of_a_key_unless_a_file_may_have_it() -> None:

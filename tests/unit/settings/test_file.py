@@ -59,16 +59,6 @@ def test_an_unknown_name_is_told_with_what_was_probably_meant(text: str, problem
     assert problems(text) == [problem]
 
 
-@pytest.mark.parametrize(
-    ("section", "key"),
-    [("console", "enabled")],
-)
-def test_a_key_whose_feature_is_not_there_is_unknown(section: str, key: str) -> None:
-    mistakes = problems(f"{section}: {{{key}: 1}}\n")
-    assert len(mistakes) == 1
-    assert "unknown" in mistakes[0]
-
-
 def test_a_key_that_is_written_twice_is_told_with_both_lines() -> None:
     assert problems("server:\n  port: 1\n  port: 2\nserver: {}\n") == [
         "server.port: is there already, in line 2; keep one (c.yaml:3)",

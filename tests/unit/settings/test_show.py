@@ -74,7 +74,7 @@ def test_each_value_tells_where_it_came_from() -> None:
     assert [line.split("#")[1].strip() for line in lines if "max_hint: 1m " in line] == [
         "OTLP_EXPORTER__RETRY__MAX_HINT"
     ]
-    assert sum("# default" in line for line in lines) == len(lines) - 2 - 13
+    assert sum("# default" in line for line in lines) == len(lines) - 2 - 14
 
 
 def test_secrets_are_masked_and_their_names_shown() -> None:

@@ -65,3 +65,9 @@ def test_a_name_is_taken_once() -> None:
 def test_a_series_has_a_value_for_each_label() -> None:
     with pytest.raises(ValueError, match=r"items has the labels \('of', 'by'\), not \('a',\)"):
         Counter("items", "Items.", ["of", "by"]).labels("a")
+
+
+def test_what_was_counted_can_be_looked_at_by_its_labels() -> None:
+    counter = Counter("items", "Items.", ["of", "by"])
+    counter.labels("a", "x").inc(2)
+    assert {labels: count.value for labels, count in counter.series.items()} == {("a", "x"): 2}
