@@ -29,6 +29,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveEvent, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.core.errors import InvalidData
+from app.core.request import Signal
 from app.receivers.http_bounds import BUSY, WHOLE, State
 from app.receivers.http_transport import GentleTransport
 
@@ -39,6 +40,7 @@ _FRAMING = 8  # bytes around one of a body; a chunk of one costs five
 _SINGLE = {b"host", b"authorization", b"x-api-key", b"content-type", b"content-encoding"}  # of which one is meant
 _LINGER_SECONDS = 2.0
 _CLOSING_IDLE_SECONDS = 1.0
+_PATHS = {signal.path.encode(): signal.path for signal in Signal}
 _EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
 
 
@@ -88,6 +90,8 @@ class Connection(HttpToolsProtocol):
         self._deaf = False
         self._read_until = inf
         self._unparsed = self._framing = 0
+        self._short = False
+        """Whether a head that ends in what is read now began in it, and cannot be too long."""
         self._next: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._failed: RequestResponseCycle | None = None
         self._failure: Exception = InvalidData("")
@@ -158,6 +162,7 @@ class Connection(HttpToolsProtocol):
 
     def _take_in(self, data: bytes) -> None:
         before = self._phase
+        self._short = before is not _Phase.HEAD and len(data) <= self.bounds.head_bytes
         if before is _Phase.BODY:
             self._framing = max(0, self._framing) + len(data)
         try:
@@ -235,7 +240,7 @@ class Connection(HttpToolsProtocol):
             return  # the head comes once more
         if len(self.url) > self.bounds.url_bytes:
             raise _Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "the request's URL is too long")
-        if sum([len(name) + len(value) for name, value in self.headers]) > self.bounds.head_bytes:
+        if not self._short and sum([len(name) + len(value) for name, value in self.headers]) > self.bounds.head_bytes:
             raise _Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too long")
         given = dict(self.headers)
         if len(given) < len(self.headers) or b"host" not in given or b"transfer-encoding" in given:
@@ -245,16 +250,40 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = _EXTENSIONS
         if self._busy:
             self.scope["state"][BUSY] = f"server.max_connections: all {self.bounds.max_connections} are taken"
-        try:
-            super().on_headers_complete()
-        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError) as error:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, "the request's URL is not one") from error
+        self._make_cycle()
         if self._last or self._busy:
             self.cycle.keep_alive = False
         self.headers = []  # for the trailers, which are nothing to the application
         self._phase = _Phase.BODY
         self._moved = True
         self._framing = 0
+
+    def _make_cycle(self) -> None:
+        """Begin the request as uvicorn does, without looking into a URL that is known: of 15 µs one less."""
+        path = _PATHS.get(self.url)
+        waits = self.cycle is not None and not self.cycle.response_complete
+        if path is None or waits or self.parser.get_http_version() != "1.1":
+            try:
+                super().on_headers_complete()
+            except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError) as error:
+                raise _Refusal(HTTPStatus.BAD_REQUEST, "the request's URL is not one") from error
+            return
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["path"], self.scope["raw_path"], self.scope["query_string"] = path, self.url, b""
+        self.cycle = RequestResponseCycle(
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            self.parser.should_keep_alive(),
+            self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, self.app)
 
     def _check_head(self, given: dict[bytes, bytes]) -> None:
         """Refuse what another server in front of us could have understood differently; `given` are the last values."""

@@ -65,6 +65,12 @@ class TestHead:
                     assert (answer.status, answer.last) == (431, True)
                     assert await client.rest() == b""
 
+    async def test_a_head_above_its_bound_is_431_in_pieces_that_are_not(self, serve: Serve) -> None:
+        half = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 900) for number in range(40))
+        async with serve() as server, RawClient(server.port) as client:
+            assert (await client.ask(GET + b"GET / HTTP/1.1\r\nhost: test\r\n" + half)).status == 200
+            assert (await client.ask(half + b"\r\n")).status == 431
+
     async def test_a_head_below_its_bound_is_read_in_any_number_of_pieces(self, serve: Serve) -> None:
         async with serve() as server, RawClient(server.port) as client:
             await client.send(
@@ -164,7 +170,11 @@ class TestFraming:
             assert await client.rest() == b""
         assert sink.requests == []
 
-    @pytest.mark.parametrize("offer", [b"", b"connection: Upgrade\r\nupgrade: h2c\r\n"], ids=["plain", "upgrade"])
+    @pytest.mark.parametrize(
+        "offer",
+        [b"", b"connection: keep-alive\r\n", b"connection: Upgrade\r\nupgrade: h2c\r\n"],
+        ids=["plain", "to stay", "upgrade"],
+    )
     async def test_http_1_0_has_no_chunks_and_no_host(self, serve: Serve, sink: Sink, offer: bytes) -> None:
         old = post(spans()).replace(b"HTTP/1.1\r\nhost: test\r\n", b"HTTP/1.0\r\n" + offer)
         chunked = b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n" + GET

@@ -19,15 +19,15 @@ _MORE_TIMES = 2
 
 _PRICES = {
     (3, 11): {
-        "a request of one span at the door": 1.45,
-        "a request of a hundred spans at the door": 1.8,
+        "a request of one span at the door": 1.31,
+        "a request of a hundred spans at the door": 1.7,
         "an append to the queue": 0.95,
         "an append to the queue while somebody looks": 0.97,
         "a merge": 0.72,
     },
     (3, 13): {
-        "a request of one span at the door": 1.95,
-        "a request of a hundred spans at the door": 1.75,
+        "a request of one span at the door": 1.82,
+        "a request of a hundred spans at the door": 1.65,
         "an append to the queue": 1.34,
         "an append to the queue while somebody looks": 1.38,
         "a merge": 1.28,
