@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from errno import errorcode
 from types import SimpleNamespace, TracebackType
 from typing import Self
 
@@ -198,7 +200,7 @@ def _explain(error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return f"its certificate is not trusted: {error.certificate_error}; see exporter.tls.ca_file"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {plain(str(error.os_error))}"
+            return f"no connection: {_reason(error.os_error)}"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
         case aiohttp.ClientOSError(errno=None):  # aiohttp's own words name the URL once more, and no reason
@@ -207,3 +209,11 @@ def _explain(error: Exception) -> str:
             return f"it answered what is not HTTP ({plain(error.message)}); see exporter.protocol"
         case _:
             return plain(str(error)) or type(error).__name__
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, without the address once more; TLS and name servers have words of their own."""
+    number = error.errno or 0
+    if number in errorcode and not isinstance(error, ssl.SSLError):
+        return os.strerror(number)
+    return plain(str(error))
