@@ -94,6 +94,7 @@ def _serve(arguments: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # nothing is open yet; the service brings its own
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is being done
     options = _parser("serve", "Receive, keep and deliver telemetry, until SIGTERM.").parse_args(arguments)
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or each handshake that fails is a line in a form of gRPC's own
     from app.settings import SettingsError, check_files

@@ -10,6 +10,7 @@ import os
 import signal as signals
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from app.core.consumer import Consumer
 from app.core.errors import Retryable
 from app.core.instance import Instance
 from app.core.request import Signal
-from app.exporters import make_exporter
+from app.exporters import Renewable, make_exporter
 from app.handoff import hand_off
 from app.health import DEAD_LETTERS, DISK, MEMORY, QUEUE, Health
 from app.memory import Cgroup, Headroom, at_hand, find_cgroup, map_large_blocks
@@ -39,7 +40,8 @@ from app.receivers.grpc import GrpcReceiver
 from app.receivers.grpc_pulse import GrpcPulse
 from app.receivers.http import HttpReceiver
 from app.receivers.turns import Turnstile
-from app.settings import Loaded, QueueSettings, ServerSettings, warnings
+from app.reload import Reload, Switch
+from app.settings import Loaded, QueueSettings, ServerSettings, Settings, warnings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, gauge, gauge_by, gauge_by_signal
 
@@ -84,7 +86,6 @@ class Service:
     """One running instance, made of what the configuration says, within the memory that `cgroup` allows."""
 
     def __init__(self, loaded: Loaded, clock: Clock | None = None, cgroup: Cgroup | None = None) -> None:
-        self._loaded = loaded
         self._settings = settings = loaded.settings
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
@@ -95,6 +96,7 @@ class Service:
         self.metrics = Metrics(self.version)
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self._keeper = Doorkeeper(settings.auth, self.metrics)
+        self._reload = Reload(loaded, self.metrics)
         self.headroom = None if cgroup is None else Headroom(cgroup)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics, None if cgroup is None else cgroup.limit)
 
@@ -105,6 +107,7 @@ class Service:
             map_large_blocks()
         for number in (signals.SIGTERM, signals.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        self._reload.listen()
 
         metrics.at_scrape(self._own_figures)
         async with AsyncExitStack() as lifetimes:
@@ -119,9 +122,8 @@ class Service:
             queue = await lifetimes.enter_async_context(self.queue)
             self._tell_the_probe(lifetimes, admin.port)  # only now: another instance may hold the queue
             metrics.at_scrape(self._queue_figures)
-            exporter = await lifetimes.enter_async_context(
-                make_exporter(settings.exporter, metrics, self.version, clock, self.instance)
-            )
+            make = partial(make_exporter, metrics=metrics, version=self.version, clock=clock, instance=self.instance)
+            exporter = await lifetimes.enter_async_context(Renewable(make, settings.exporter))
             attempt: Consumer = Timeout(exporter, settings.exporter.timeout)
             if console:
                 attempt = console.observe(attempt)
@@ -172,6 +174,8 @@ class Service:
             if console:
                 console.follow(retries, doors, http_port=http.port, grpc_port=grpc.port)
                 await lifetimes.enter_async_context(console)
+            self._let_change(retries, tls, tracing, exporter)
+            await lifetimes.enter_async_context(self._reload)
             hearts = await self._begin_beating(lifetimes, retries)
             health.ready_now()
             _log.info(
@@ -184,7 +188,15 @@ class Service:
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
 
-            for_ever = [*hearts, *queue.tasks, *dispatcher.tasks, *grpc.tasks, *http.tasks, *admin.tasks]
+            for_ever = [
+                *hearts,
+                *self._reload.tasks,
+                *queue.tasks,
+                *dispatcher.tasks,
+                *grpc.tasks,
+                *http.tasks,
+                *admin.tasks,
+            ]
             for optional in (tracing, console):
                 for_ever += optional.tasks if optional else []
             if not await self._until_stopped(for_ever):
@@ -192,6 +204,34 @@ class Service:
             await self._drain(doors, grpc, http, dispatcher, retries)
         _log.info("stopped: %s", self._account())
         return 0
+
+    def _let_change(
+        self,
+        retries: Mapping[Signal, Retry],
+        tls: "ServerTls | None",
+        tracing: "SelfTracing | None",
+        exporter: Renewable,
+    ) -> None:
+        """Say what can change while the service runs. The exporter goes last, for it begins with being prepared."""
+
+        def retry(new: Settings) -> Switch:
+            def switch() -> None:
+                for each in retries.values():
+                    each.adopt(new.exporter.retry)
+
+            return switch
+
+        reload = self._reload
+        reload.parts += [
+            lambda new: partial(logs.set_level, new.logging.level),
+            lambda new: self._keeper.prepare(new.auth),
+            retry,
+        ]
+        if tls:
+            reload.parts.append(lambda new: tls.prepare(new.server.tls))
+        if tracing:
+            reload.parts.append(lambda new: partial(tracing.sample, new.tracing.sampling_rate))
+        reload.parts.append(lambda new: exporter.prepare(new.exporter))
 
     async def _begin_beating(
         self, lifetimes: AsyncExitStack, retries: Mapping[Signal, Retry]
@@ -223,7 +263,7 @@ class Service:
         from app.console import Console  # noqa: PLC0415 - a page that nobody asked for is not loaded
 
         return Console(
-            self._loaded,
+            lambda: self._reload.loaded,
             metrics=self.metrics,
             health=self.health,
             queue=self.queue,
@@ -323,9 +363,9 @@ class Service:
                 self._handed_off = await hand_off(
                     self.queue,
                     shutdown.handoff,
-                    self._settings.exporter,
+                    self._reload.settings.exporter,
                     left,
-                    auth=self._settings.auth,
+                    auth=self._reload.settings.auth,
                     metrics=self.metrics,
                     version=self.version,
                     instance=self.instance,

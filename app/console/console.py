@@ -8,7 +8,7 @@ Invariants, each with a test of its name:
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
@@ -59,7 +59,7 @@ class Console:
 
     def __init__(
         self,
-        loaded: Loaded,
+        in_force: Callable[[], Loaded],
         *,
         metrics: Metrics,
         health: Health,
@@ -69,7 +69,7 @@ class Console:
         clock: Clock,
         version: str,
     ) -> None:
-        settings = loaded.settings
+        settings = in_force().settings
         self.version = version
         self._metrics = metrics
         self._health = health
@@ -93,7 +93,7 @@ class Console:
             "/console/traces": TracesView(self._passing, self._addresses),
             "/console/metrics": MetricsView(self._passing, self._addresses),
             "/console/logs": LogsView(self._passing, self._addresses),
-            "/console/configuration": ConfigurationView(loaded),
+            "/console/configuration": ConfigurationView(in_force),
             "/console/health": HealthView(health),
         }
         self.routes: APIRouter = console_routes(self, self._views, desk, doorkeeper)

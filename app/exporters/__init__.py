@@ -1,30 +1,19 @@
 """What delivers requests to the destination, in the protocol that is configured."""
 
 import sys
-from types import TracebackType
-from typing import Protocol, Self
 
 from app.core.clock import Clock, SystemClock
-from app.core.consumer import Consumer
 from app.core.instance import Instance
 from app.exporters.attempts import Attempts
 from app.exporters.console import ConsoleExporter
 from app.exporters.otlp_grpc import GrpcExporter
 from app.exporters.otlp_http import HttpExporter
+from app.exporters.renewable import Exporter, Renewable
 from app.settings import ExporterSettings
 from app.settings.headers import HeadersFile
 from app.telemetry.metrics import Metrics
 
-__all__ = ["Exporter", "make_exporter"]
-
-
-class Exporter(Consumer, Protocol):
-    """The last stage of a chain; holds its connections from entering to leaving."""
-
-    async def __aenter__(self) -> Self: ...
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+__all__ = ["Exporter", "Renewable", "make_exporter"]
 
 
 def make_exporter(

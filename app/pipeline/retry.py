@@ -42,6 +42,10 @@ class Backoff:
         self._jitter = jitter
         self.failures = 0
 
+    def adopt(self, settings: RetrySettings) -> None:
+        """Wait by other settings from the next failure on."""
+        self._settings = settings
+
     def failed(self, hint: float | None) -> float:
         """Return the seconds to wait after one more failure; `hint` is what the destination asked for."""
         self.failures += 1
@@ -98,6 +102,11 @@ class Retry:
         self._alarm: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         """What went wrong last, until the destination takes something again."""
+
+    def adopt(self, settings: RetrySettings) -> None:
+        """Wait by other settings from the next failure on."""
+        self._backoff.adopt(settings)
+        self._pause = settings.max_interval
 
     def standing(self) -> Standing:
         wait = 0.0 if self._allowed is None else max(0.0, self._resume_at - self._clock.monotonic())

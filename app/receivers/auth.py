@@ -96,11 +96,60 @@ class Doorkeeper:
     def __init__(
         self, settings: AuthSettings, metrics: Metrics, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._keys = _Keys(settings, {}, metrics, monotonic)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a key is needed. A file without keys lets nobody in."""
+        return self._keys.asks
+
+    def prepare(self, settings: AuthSettings) -> Callable[[], None]:
+        """Read the keys of other settings; what is returned puts them in force.
+
+        What a name has sent lately counts on, unless its quota is another.
+
+        Raises:
+            OSError, ValueError: as at the start.
+        """
+        keys = _Keys(settings, self._keys.known(settings), self._metrics, self._monotonic)
+
+        def switch() -> None:
+            self._keys = keys
+
+        return switch
+
+    def holder(self, authorization: str, api_key: str) -> Holder:
+        """Return who shows this key.
+
+        Raises:
+            Unauthenticated: it is missing, or none of ours; never says which part of it is wrong.
+        """
+        scheme, _, key = authorization.replace("\t", " ").partition(" ")
+        if scheme.lower() != _BEARER:  # what is of another kind may be for somebody on the way
+            key = api_key
+            if scheme and not key:
+                raise Unauthenticated("this kind of Authorization is not known; send Authorization: Bearer KEY")
+        if not key.strip():
+            raise Unauthenticated("an API key is needed; send Authorization: Bearer KEY or x-api-key: KEY")
+        holder = self._keys.holder(key.strip())
+        if holder is None:
+            raise Unauthenticated("the API key is not known")
+        return holder
+
+
+class _Keys:
+    """The keys of one configuration."""
+
+    def __init__(
+        self, settings: AuthSettings, known: dict[str, Holder], metrics: Metrics, monotonic: Callable[[], float]
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._monotonic = monotonic
         self._secret = os.urandom(32)
-        self._named: dict[str, Holder] = {}
+        self._named = known
         self._file: Watched[Mapping[bytes, Holder]] | None = None
         self._fixed: Mapping[bytes, Holder] = {}
         if settings.api_keys_file is None:
@@ -116,27 +165,16 @@ class Doorkeeper:
 
     @property
     def asks(self) -> bool:
-        """Whether a key is needed. A file without keys lets nobody in."""
         return self._file is not None or bool(self._fixed)
 
-    def holder(self, authorization: str, api_key: str) -> Holder:
-        """Return who shows this key.
+    def known(self, settings: AuthSettings) -> dict[str, Holder]:
+        """Those of which the quota is the same by other settings."""
+        ours, theirs = self._settings.quotas, settings.quotas
+        return {name: holder for name, holder in self._named.items() if ours.get(name) == theirs.get(name)}
 
-        Raises:
-            Unauthenticated: it is missing, or none of ours; never says which part of it is wrong.
-        """
-        scheme, _, key = authorization.replace("\t", " ").partition(" ")
-        if scheme.lower() != _BEARER:  # what is of another kind may be for somebody on the way
-            key = api_key
-            if scheme and not key:
-                raise Unauthenticated("this kind of Authorization is not known; send Authorization: Bearer KEY")
-        if not key.strip():
-            raise Unauthenticated("an API key is needed; send Authorization: Bearer KEY or x-api-key: KEY")
+    def holder(self, key: str) -> Holder | None:
         holders = self._fixed if self._file is None else self._file.current()
-        holder = holders.get(self._hash(key.strip()))
-        if holder is None:
-            raise Unauthenticated("the API key is not known")
-        return holder
+        return holders.get(self._hash(key))
 
     def _hash(self, key: str) -> bytes:
         return blake2b(key.encode("utf-8", "surrogateescape"), key=self._secret, digest_size=32).digest()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import grpc
@@ -42,15 +43,10 @@ class ServerTls:
     def __init__(
         self, settings: ServerTlsSettings, metrics: Metrics, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._settings = settings
-        paths = [path for path in (settings.cert_file, settings.key_file, settings.client_ca_file) if path is not None]
-        self._files = Watched(
-            "server.tls",
-            paths,
-            self._read,
-            monotonic=monotonic,
-            reloaded=lambda well: metrics.reloaded("server.tls", well),
-        )
+        self._asks = settings.client_ca_file is not None
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._files = self._watch(settings)
         self._lock = threading.Lock()
         """gRPC asks in threads of its own."""
         self.context: ssl.SSLContext = _OfTheDay(lambda: self._current().context)
@@ -61,23 +57,48 @@ class ServerTls:
         """When the certificate ends, in seconds since the Unix epoch."""
         return self._current().expires
 
+    def prepare(self, settings: ServerTlsSettings) -> Callable[[], None]:
+        """Read the files of other settings, which ask clients for the same; what is returned puts them in force.
+
+        Raises:
+            OSError, ValueError: as at the start.
+        """
+        files = self._watch(settings)
+
+        def switch() -> None:
+            with self._lock:
+                self._files = files
+
+        return switch
+
     def credentials(self) -> grpc.ServerCredentials:
         """Return the same for gRPC, which knows no TLS before 1.2."""
         return grpc.dynamic_ssl_server_credentials(
             self._current().configuration,
             lambda: self._current().configuration,
-            require_client_authentication=self._settings.client_ca_file is not None,
+            require_client_authentication=self._asks,
         )
 
     def _current(self) -> _Files:
         with self._lock:
             return self._files.current()
 
-    def _read(self, certificate: bytes, key: bytes, authorities: bytes | None = None) -> _Files:
-        context = server_context(self._settings)
-        configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
-        expires = x509.load_pem_x509_certificates(certificate)[0].not_valid_after_utc.timestamp()
-        return _Files(context, configuration, expires)
+    def _watch(self, settings: ServerTlsSettings) -> Watched[_Files]:
+        paths = [path for path in (settings.cert_file, settings.key_file, settings.client_ca_file) if path is not None]
+        return Watched(
+            "server.tls",
+            paths,
+            partial(_read, settings),
+            monotonic=self._monotonic,
+            reloaded=lambda well: self._metrics.reloaded("server.tls", well),
+        )
+
+
+def _read(settings: ServerTlsSettings, certificate: bytes, key: bytes, authorities: bytes | None = None) -> _Files:
+    context = server_context(settings)
+    configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
+    expires = x509.load_pem_x509_certificates(certificate)[0].not_valid_after_utc.timestamp()
+    return _Files(context, configuration, expires)
 
 
 class _OfTheDay(ssl.SSLContext):

@@ -1,5 +1,6 @@
 """Every knob of the service, from where it is written to the values that components work with."""
 
+from app.settings.adopt import adopt, changes
 from app.settings.doubts import warnings
 from app.settings.headers import HeadersFile
 from app.settings.load import Loaded, SettingsError, check_files, load
@@ -48,6 +49,8 @@ __all__ = [
     "TlsSettings",
     "TracingSettings",
     "Watched",
+    "adopt",
+    "changes",
     "check_files",
     "in_force",
     "load",

@@ -1,8 +1,9 @@
 """From the sources to settings, with every mistake told at once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class Loaded:
 
     settings: Settings
     origins: dict[str, str]
+    again: Callable[[], "Loaded"] = field(repr=False, compare=False)
+    """Load once more, from the same sources with what they hold then; raises as `load`."""
 
 
 def load(overrides: Mapping[str, str], environ: Mapping[str, str], *, config: Path | None = None) -> Loaded:
@@ -74,7 +77,8 @@ def load(overrides: Mapping[str, str], environ: Mapping[str, str], *, config: Pa
         # Doubts are about settings that could be in force, so none are raised beside a contradiction.
         doubts = [] if clashes else warnings(settings)
         raise SettingsError(problems, [doubt for doubt in doubts if doubt.partition(":")[0] not in bad])
-    return Loaded(settings, {key: values[key].origin if key in values else "default" for key in KEYS})
+    origins = {key: values[key].origin if key in values else "default" for key in KEYS}
+    return Loaded(settings, origins, partial(load, overrides, environ, config=config))
 
 
 def check_files(loaded: Loaded) -> None:

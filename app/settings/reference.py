@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge
 
+from app.settings.adopt import is_live
 from app.settings.environment import STANDARD, STANDARD_PREFIX
 from app.settings.keys import KEYS, SECTIONS, Key, variable
 from app.settings.model import Settings
@@ -26,6 +27,7 @@ _NAMES = {
     dict: "map",
     list: "list",
 }
+_ON_SIGHUP = " ↻"
 _PLAIN = {str(kind): name for kind, name in _NAMES.items()}
 
 
@@ -42,8 +44,7 @@ def _keys() -> str:
         lines += [f"### {section}", "", (model.__doc__ or "").strip(), ""]
         lines += ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| `{key.name.rpartition('.')[2]}` | {_takes(key)} | {_default(key)} | {key.info.description} |"
-            for key in keys
+            f"| `{key.name.rpartition('.')[2]}` | {_takes(key)} | {_default(key)} | {_meaning(key)} |" for key in keys
         ]
         lines += ["", f"In the environment: `{variable(keys[0].name)}` and so on.", ""]
     return "\n".join(lines)
@@ -52,6 +53,10 @@ def _keys() -> str:
 def _variables() -> str:
     rows = [f"| `{STANDARD_PREFIX}{suffix}` | `{key}` |" for suffix, key in STANDARD.items()]
     return "\n".join(["| variable | key |", "| --- | --- |", *rows, ""])
+
+
+def _meaning(key: Key) -> str:
+    return f"{key.info.description}{_ON_SIGHUP if is_live(key.name) else ''}"
 
 
 def _takes(key: Key) -> str:

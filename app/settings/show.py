@@ -13,8 +13,9 @@ from app.settings.api_keys import parse_keys
 from app.settings.endpoint import mask_url
 from app.settings.keys import KEYS
 from app.settings.load import Loaded
+from app.settings.model import Settings
 
-__all__ = ["in_force", "show"]
+__all__ = ["in_force", "show", "written"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9./_][A-Za-z0-9./_:-]*[A-Za-z0-9./_-]")
 _MASK = "****"
@@ -41,6 +42,11 @@ def in_force(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
     plain = loaded.settings.model_dump(mode="json")
     for key in KEYS:
         yield key, _written(key, reduce(dict.__getitem__, key.split("."), plain)), loaded.origins[key]
+
+
+def written(settings: Settings, key: str) -> str:
+    """The value of a key as YAML has it; secrets are masked."""
+    return _written(key, reduce(dict.__getitem__, key.split("."), settings.model_dump(mode="json")))
 
 
 def _written(key: str, value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-__all__ = ["Sparingly", "configure"]
+__all__ = ["Sparingly", "configure", "set_level"]
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,11 +41,15 @@ def configure(level: str, form: Literal["json", "text"], stream: TextIO = sys.st
     """Send every log record from `level` on to `stream`. Libraries speak from warnings on."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(max(logging.WARNING, level_number(level)))
-    logging.getLogger("app").setLevel(level_number(level))
+    logging.getLogger().handlers[:] = [handler]
+    set_level(level)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_metadata)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` on."""
+    logging.getLogger().setLevel(max(logging.WARNING, level_number(level)))
+    logging.getLogger("app").setLevel(level_number(level))
 
 
 def _tells_no_metadata(record: logging.LogRecord) -> bool:

@@ -14,14 +14,14 @@ import logging
 from collections import deque
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -58,8 +58,9 @@ class SelfTracing:
         self._destination = destination
         self._clock = clock
         self._waiting = _Waiting()
+        self._sampler = _Sampler(settings.sampling_rate)
         provider = TracerProvider(
-            ParentBased(TraceIdRatioBased(settings.sampling_rate)),
+            ParentBased(self._sampler),
             resource(settings, version, instance),
             shutdown_on_exit=False,
         )
@@ -70,6 +71,10 @@ class SelfTracing:
         self._complaints = Sparingly(_log, monotonic=clock.monotonic)
         self.tasks: list[asyncio.Task[None]] = []
         """What runs from entering to leaving."""
+
+    def sample(self, rate: float) -> None:
+        """Make spans of this share of the batches from now on."""
+        self._sampler.rate = TraceIdRatioBased(rate)
 
     def receive(self, signal: Signal, transport: str, size: int, traceparent: str) -> "_Span | None":
         caller = self._callers.extract({"traceparent": traceparent}, Context())
@@ -137,6 +142,19 @@ class SelfTracing:
     def _pause(self, hint: float | None) -> float:
         self._failures += 1
         return min(max(hint or 0.0, 2.0 ** min(self._failures, 6)), _LONGEST_PAUSE)
+
+
+class _Sampler(Sampler):
+    """Takes a share of the traces, which may change."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = TraceIdRatioBased(rate)
+
+    def should_sample(self, *arguments: Any, **named: Any) -> SamplingResult:
+        return self.rate.should_sample(*arguments, **named)
+
+    def get_description(self) -> str:
+        return self.rate.get_description()
 
 
 class _Waiting(SpanProcessor):

@@ -1,6 +1,6 @@
 """The configuration in force."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from app.console.html import tag
@@ -16,14 +16,14 @@ class ConfigurationView:
 
     title = "Configuration"
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Callable[[], Loaded]) -> None:
         self._loaded = loaded
 
     async def parts(self, look: Look) -> Sequence[Part]:  # noqa: ARG002 - it has no parameters
         parts: list[Part] = [
             tag("p", "What is in force, and where each value came from. Secrets are masked.", class_="note")
         ]
-        for section, keys in groupby(in_force(self._loaded), lambda each: each[0].rpartition(".")[0]):
+        for section, keys in groupby(in_force(self._loaded()), lambda each: each[0].rpartition(".")[0]):
             rows = [
                 [
                     tag("code", key.rpartition(".")[2]),

@@ -48,7 +48,7 @@ class Desktop:
         self.purged: list[tuple[Signal, int]] = []
         desk = Desk(queue, clock, "memory", lambda signal, items: self.purged.append((signal, items)))
         self.console = Console(
-            loaded,
+            lambda: loaded,
             metrics=metrics,
             health=self.health,
             queue=queue,

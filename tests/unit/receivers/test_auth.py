@@ -83,7 +83,7 @@ def test_who_shows_no_key_is_turned_away_and_never_told_one(
 
 def test_no_key_is_held_in_memory(clock: HandClock, metrics: Metrics) -> None:
     keeper = make(clock, metrics, api_keys=["web:sesame"])
-    assert b"sesame" not in b"".join(keeper._fixed)
+    assert b"sesame" not in b"".join(keeper._keys._fixed)
 
 
 def test_keys_of_a_file_are_read_again_and_a_bad_file_changes_nothing(
@@ -184,3 +184,36 @@ def test_a_quota_that_is_nobodys_is_told_of_whenever_the_file_is_read(
     (tmp_path / "keys").write_text("web:one")
     make(clock, metrics, api_keys_file=tmp_path / "keys", quotas={"wbe": {"items_per_second": 1}, "web": {}})
     assert caplog.messages == ["auth.quotas: 'wbe' names no key; what has no quota may send without bound"]
+
+
+def test_other_keys_are_in_force_when_they_are_switched_to(clock: HandClock, metrics: Metrics) -> None:
+    keeper = make(clock, metrics, api_keys=["web:sesame"])
+    switch = keeper.prepare(AuthSettings(api_keys=["web:other"]))
+    assert keeper.holder("", "sesame").name == "web"
+    switch()
+    assert keeper.holder("", "other").name == "web"
+    with pytest.raises(Unauthenticated):
+        keeper.holder("", "sesame")
+    keeper.prepare(AuthSettings())()
+    assert not keeper.asks
+
+
+def test_what_a_name_has_sent_counts_on_unless_its_quota_is_another(clock: HandClock, metrics: Metrics) -> None:
+    def settings(rate: int, **more: object) -> dict[str, object]:
+        quotas = {"web": {"items_per_second": rate, "burst": "1s"}}
+        return {"api_keys": ["web:sesame"], "quotas": quotas} | more
+
+    keeper = make(clock, metrics, **settings(10))
+    keeper.holder("", "sesame").spend(100, 0)
+    keeper.prepare(AuthSettings.model_validate(settings(10, api_keys=["web:other"])))()
+    with pytest.raises(OverQuota):
+        keeper.holder("", "other").check()
+    keeper.prepare(AuthSettings.model_validate(settings(20)))()
+    keeper.holder("", "sesame").check()
+
+
+def test_keys_that_cannot_be_read_change_nothing(clock: HandClock, metrics: Metrics, tmp_path: Path) -> None:
+    keeper = make(clock, metrics, api_keys=["web:sesame"])
+    with pytest.raises(FileNotFoundError):
+        keeper.prepare(AuthSettings(api_keys_file=tmp_path / "none"))
+    assert keeper.holder("", "sesame").name == "web"

@@ -1,0 +1,96 @@
+"""SIGHUP: the configuration is read again, and what can change while the service runs takes effect.
+
+All or nothing: each part prepares what is new, and only when all could are they told to use it. What has a mistake
+changes nothing. A key that takes effect at the next start only is named, and the rest goes on without it.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import isawaitable
+from types import TracebackType
+from typing import Self
+
+from app.settings import Loaded, Settings, SettingsError, adopt, changes, check_files
+from app.telemetry.metrics import Metrics
+
+__all__ = ["Part", "Reload", "Switch"]
+
+_log = logging.getLogger(__name__)
+
+Switch = Callable[[], None]
+"""Puts in force what was prepared; does not fail."""
+
+Part = Callable[[Settings], Switch | Awaitable[Switch]]
+"""Prepares for other settings; raises `OSError` or `ValueError` where it cannot, and has changed nothing so far."""
+
+
+class Reload:
+    """Reads the configuration again for each SIGHUP, from entering to leaving."""
+
+    def __init__(self, loaded: Loaded, metrics: Metrics) -> None:
+        self.loaded = loaded
+        """What is in force."""
+        self._metrics = metrics
+        self._asked = asyncio.Event()
+        self.parts: list[Part] = []
+        """What can change, in the order in which it is prepared."""
+        self.tasks: list[asyncio.Task[None]] = []
+        """What runs from entering to leaving."""
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self.loaded.settings
+
+    def listen(self) -> None:
+        """Heed SIGHUP from now on; what is asked before entering is done then."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
+
+    async def __aenter__(self) -> Self:
+        self.tasks = [asyncio.create_task(self._heed(), name="reload")]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def _heed(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                # Files of some kilobytes are read and checked: a matter of milliseconds, and as at the start.
+                await self._read_again()
+            except SettingsError as error:
+                self._refuse(error.problems)
+            except (OSError, ValueError) as error:
+                self._refuse([str(error)])
+
+    def _refuse(self, problems: Iterable[str]) -> None:
+        self._metrics.reloaded("config", False)
+        for problem in problems:
+            _log.error("the configuration is not read again, and stays as it was: %s", problem)
+
+    async def _read_again(self) -> None:
+        read = self.loaded.again()
+        check_files(read)
+        after = adopt(self.loaded, read)
+        switches = [await _ready(part(after.settings)) for part in self.parts]
+        changed = changes(self.loaded, after)
+        self.loaded = after
+        for switch in switches:
+            switch()
+        self._metrics.reloaded("config", True)
+        for key, now, then, origin in changes(after, read):
+            _log.warning("%s: %s takes effect at the next start (%s); until then it is %s", key, then, origin, now)
+        what = ", ".join(f"{key} is {now} ({origin})" for key, _, now, origin in changed)
+        _log.info("the configuration was read again: %s", what or "nothing in it changed")
+
+
+async def _ready(switch: Switch | Awaitable[Switch]) -> Switch:
+    return await switch if isawaitable(switch) else switch
