@@ -58,3 +58,6 @@ class ExportRequest:
     body: bytes
     items: int
     """How many spans, data points or log records `body` holds."""
+
+    callers: tuple[str, ...] = ()
+    """The ``traceparent`` of those clients that trace their requests, while they are known: the disk does not."""

@@ -70,7 +70,7 @@ def split(request: ExportRequest, max_bytes: int) -> Iterator[ExportRequest]:
     """
     level, body = _REQUESTS[request.signal], request.body
     for part, items in _packed(_pieces(level, body, 0, len(body), max_bytes), max_bytes):
-        yield ExportRequest(request.signal, part, items)
+        yield ExportRequest(request.signal, part, items, request.callers)
 
 
 def is_divisible(request: ExportRequest, max_bytes: int) -> bool:

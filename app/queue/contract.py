@@ -41,6 +41,7 @@ class Entry:
     size: int
     received_ns: int
     body: bytes
+    callers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ class DiskQueue:
         signal, sequence, now = request.signal, self._next_sequence, self._clock.now_ns()
         self._next_sequence += 1
         pending = _Pending(
-            Entry(sequence, request.items, len(request.body), now, request.body),
+            Entry(sequence, request.items, len(request.body), now, request.body, request.callers),
             Appended(signal, sequence, pack(signal, request.body, request.items, now), replaces),
             committed,
             cost,

@@ -128,7 +128,8 @@ class MemoryQueue:
         """Put a request behind those that wait; there is room for it."""
         self._sequence += 1
         shelf = self._shelves[request.signal]
-        shelf.add((Entry(self._sequence, request.items, len(request.body), self._clock.now_ns(), request.body),))
+        now, body = self._clock.now_ns(), request.body
+        shelf.add((Entry(self._sequence, request.items, len(body), now, body, request.callers),))
         shelf.count(request.items)
 
     def _forget_all(self, entries: Sequence[Entry]) -> None:

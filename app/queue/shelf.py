@@ -60,7 +60,7 @@ class Shelf:
             entries.append(self.ready.popleft())
         items = sum(entry.items for entry in entries)
         # One entry is sent as it came: join copies nothing then.
-        request = ExportRequest(self.signal, b"".join([entry.body for entry in entries]), items)
+        request = ExportRequest(self.signal, b"".join([entry.body for entry in entries]), items, _callers(entries))
         for entry in entries:
             entry.body = b""
         lease = Lease(request, entries)
@@ -76,7 +76,7 @@ class Shelf:
         for entries in groups:
             items = sum(entry.items for entry in entries)
             body = b"".join([bodies[entry.sequence] for entry in entries])
-            part = Lease(ExportRequest(self.signal, body, items), entries)
+            part = Lease(ExportRequest(self.signal, body, items, _callers(entries)), entries)
             self._leases[entries[0].sequence] = part
             parts.append(part)
         return parts
@@ -119,3 +119,7 @@ class Shelf:
     def _end(self, lease: Lease) -> None:
         del self._leases[lease.entries[0].sequence]
         self.leased_items -= lease.request.items
+
+
+def _callers(entries: Iterable[Entry]) -> tuple[str, ...]:
+    return tuple(caller for entry in entries if entry.callers for caller in entry.callers)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from app.core.consumer import Consumer
 from app.core.errors import PartlyRejected
@@ -93,10 +94,10 @@ class Handler:
             else:
                 request = ExportRequest(signal, body, await read_protobuf(signal, body))
             items = request.items
+            if span is not None:
+                request = replace(request, callers=(traceparent,))
             if items:
-                if instances:
-                    self._instance.came_from(signal, instances)
-                await self._consume(request, holder)
+                await self._consume(request, instances, holder)
         except asyncio.CancelledError:
             if span is not None:
                 span.end("cancelled", items=items)
@@ -109,8 +110,10 @@ class Handler:
             span.end(answer.reason or "taken", answer.message, items=items)
         return answer
 
-    async def _consume(self, request: ExportRequest, holder: Holder | None) -> None:
+    async def _consume(self, request: ExportRequest, instances: str, holder: Holder | None) -> None:
         """Pass a request on, at the expense of `holder`; what was not taken costs nothing."""
+        if instances:
+            self._instance.came_from(request.signal, instances)
         if holder is None:
             await self._consumer.consume(request)
             return

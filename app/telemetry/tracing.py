@@ -5,6 +5,7 @@ Own spans go past the queue, straight to the destination of everyone's traces: w
 Invariants, each with a test of its name:
 
 - Sending own spans makes no span.
+- The span of a batch is linked to the clients of its requests, once to each span of theirs, and to 128 at most.
 - Own spans are kept while the destination says "later", up to a bound; what is more is lost, and told.
 - Whatever happens to own spans, nobody waits for them.
 """
@@ -22,7 +23,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, SamplingResult, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.core.clock import Clock
@@ -37,6 +38,7 @@ __all__ = ["SelfTracing", "resource"]
 _log = logging.getLogger(__name__)
 _MOST = 2048  # spans that wait, as the SDK's own processor has it
 _AT_ONCE = 100  # spans that are written in one turn of the event loop: 2 ms
+_MOST_LINKS = 128  # of a span, as the SDK's own limit has it
 _GATHER_SECONDS = 1.0
 _LONGEST_PAUSE = 300.0
 _FAREWELL_SECONDS = 1.0
@@ -84,12 +86,20 @@ class SelfTracing:
         return _Span(self._tracer.start_span(f"receive {signal.value}", caller, SpanKind.SERVER, attributes))
 
     def export(self, request: ExportRequest) -> "_Span":
-        attributes = {
+        attributes: dict[str, int | str] = {
             "otlp.signal": request.signal.value,
             "otlp.items": request.items,
             "otlp.bytes": len(request.body),
         }
-        return _Span(self._tracer.start_span(f"export {request.signal.value}", Context(), SpanKind.CLIENT, attributes))
+        callers = list(dict.fromkeys(request.callers))
+        if len(callers) > _MOST_LINKS:
+            attributes["otlp.links_left_out"] = len(callers) - _MOST_LINKS
+        links = [Link(self._caller(each)) for each in callers[:_MOST_LINKS]]
+        name = f"export {request.signal.value}"
+        return _Span(self._tracer.start_span(name, Context(), SpanKind.CLIENT, attributes, links))
+
+    def _caller(self, traceparent: str) -> SpanContext:
+        return trace.get_current_span(self._callers.extract({"traceparent": traceparent}, Context())).get_span_context()
 
     async def __aenter__(self) -> Self:
         self.tasks = [asyncio.create_task(self._send_for_ever(), name="own spans")]

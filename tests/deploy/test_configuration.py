@@ -7,9 +7,12 @@ import pytest
 import trustme
 
 from app.settings import ShutdownSettings, load
+from tests.support.backend import Backend
+from tests.support.load import Load
 from tests.support.manifests.configuration import settings_of, told
 from tests.support.manifests.objects import Render
 from tests.support.manifests.render import kustomize
+from tests.support.service import Service
 
 ROOT = Path(__file__).parents[2]
 HANDOFF = "http://otlp-service:8080"
@@ -74,8 +77,17 @@ def test_the_image_has_the_version_of_the_project() -> None:
     assert workload.labels["app.kubernetes.io/version"] == version
 
 
-def test_the_service_says_in_its_own_traces_which_pod_it_is() -> None:
-    attributes = told(kustomize()).environment["OTEL_RESOURCE_ATTRIBUTES"]
-    names = {pair.partition("=")[0] for pair in attributes.split(",")}
-    assert names == {"k8s.pod.name", "k8s.namespace.name", "k8s.pod.ip", "k8s.node.name"}
+async def test_the_service_says_in_its_own_traces_which_pod_it_is(tmp_path: Path) -> None:
+    name = "OTEL_RESOURCE_ATTRIBUTES"
+    attributes = told(kustomize()).environment[name]
+    pod = dict(pair.split("=") for pair in attributes.split(","))
+    assert pod.keys() == {"k8s.pod.name", "k8s.namespace.name", "k8s.pod.ip", "k8s.node.name"}
     assert "$(" not in attributes
+    async with Backend() as backend:
+        settings = {"exporter": {"endpoint": backend.http_endpoint}, "tracing": {"enabled": True}}
+        async with Service(tmp_path, settings, {name: attributes}) as service:
+            async with Load(service.http_url, None, clients=1) as load:
+                await load.until_acknowledged(1)
+            await backend.received(lambda b: any(span.name == "export traces" for span in b.spans()))
+    own = next(span for span in backend.spans() if span.name == "export traces")
+    assert own.resource.items() >= pod.items()

@@ -1,6 +1,7 @@
 """The service's own traces: what arrives behind, that it ends, and that it costs nothing when it is off."""
 
 import asyncio
+import importlib.metadata
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -65,7 +66,8 @@ async def test_own_spans_are_found_behind_a_real_collector(
     tmp_path: Path, backend: Backend, kind: type[Otelcol | Rotel], protocol: str
 ) -> None:
     async with kind(tmp_path, backend.http_endpoint) as collector:
-        resource = {"OTEL_RESOURCE_ATTRIBUTES": "k8s.pod.name=otlp-0"}
+        place = {"k8s.pod.name": "otlp-0", "k8s.namespace.name": "telemetry"}
+        resource = {"OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{name}={value}" for name, value in place.items())}
         async with Service(tmp_path, towards(collector, protocol), resource) as service:
             await post(service, Signal.LOGS, traceparent=CALLER)
             await call(service, spans_request(1, 20), (("traceparent", CALLER),))
@@ -83,6 +85,17 @@ async def test_own_spans_are_found_behind_a_real_collector(
     received = {(str(span.name), span.attributes["otlp.transport"]) for span in own(backend, "receive")}
     assert received == {("receive logs", "http"), ("receive traces", "grpc")}
     assert len(backend.spans()) == 20 + len(own(backend))
+    for span in own(backend):
+        assert (
+            span.resource.items()
+            >= {
+                **place,
+                "service.name": "gateway",
+                "service.version": importlib.metadata.version("otlp-service"),
+            }.items()
+        )
+        assert span.resource["service.instance.id"]
+    assert {span.links for span in own(backend, "export")} == {(tuple(CALLER.split("-")[1:3]),)}
 
 
 def towards(collector: Collector, protocol: str) -> dict[str, dict[str, object]]:
@@ -139,3 +152,119 @@ async def test_the_sdk_is_loaded_only_when_there_are_own_spans(tmp_path: Path, b
     async with Service(tmp_path, settings, {"PYTHONPROFILEIMPORTTIME": "1"}) as service:
         await post(service, Signal.LOGS, traceparent=CALLER)
     assert ("opentelemetry.sdk.trace" in service.log) is on
+
+
+def caller(number: int, flags: str = "01") -> tuple[str, tuple[str, str]]:
+    """A traceparent, and the link to its span."""
+    trace, span = f"{number:032x}", f"{number:016x}"
+    return f"00-{trace}-{span}-{flags}", (trace, span)
+
+
+@pytest.mark.parametrize(
+    ("storage", "engine", "acknowledge"),
+    [("disk", "grpcio", "stored"), ("memory", "grpcio", "stored"), ("disk", "native", "delivered")],
+)
+async def test_a_batch_is_linked_to_the_clients_whose_requests_are_in_it(
+    tmp_path: Path, backend: Backend, storage: str, engine: str, acknowledge: str
+) -> None:
+    (first, link), (second, other), (unsampled, _) = caller(1), caller(2), caller(3, "00")
+    settings = traced(backend.http_endpoint) | {
+        "queue": {"storage": storage, "acknowledge": acknowledge, "directory": str(tmp_path / "queue")},
+        "server": {"host": "127.0.0.1", "grpc_engine": engine},
+    }
+    settings["exporter"] |= {"batch_size": 6, "batch_timeout": "1h"}
+    async with Service(tmp_path, settings) as service:
+        async with asyncio.TaskGroup() as clients:
+            for traceparent in (first, first, second, unsampled):
+                clients.create_task(post(service, Signal.TRACES, traceparent=traceparent))
+            clients.create_task(call(service, one_item(Signal.TRACES), (("traceparent", second),)))
+            clients.create_task(post(service, Signal.TRACES))
+        await backend.received(lambda b: bool(own(b, "export")))
+    [batch] = own(backend, "export")
+    assert sorted(batch.links) == [link, other]
+    assert batch.attributes["otlp.items"] == 6
+    assert "otlp.links_left_out" not in batch.attributes
+
+
+async def test_a_batch_is_linked_to_128_clients_at_most_and_says_how_many_there_were_besides(
+    tmp_path: Path, backend: Backend
+) -> None:
+    settings = traced(backend.http_endpoint)
+    settings["exporter"] |= {"batch_size": 130, "batch_timeout": "1h"}
+    async with Service(tmp_path, settings) as service:
+        for number in range(1, 131):
+            await post(service, Signal.LOGS, traceparent=caller(number)[0])
+        await backend.received(lambda b: bool(own(b, "export")))
+    [batch] = own(backend, "export")
+    assert batch.links == tuple(caller(number)[1] for number in range(1, 129))
+    assert batch.attributes["otlp.links_left_out"] == 2
+
+
+async def test_what_is_sent_apart_keeps_its_links(tmp_path: Path, backend: Backend) -> None:
+    settings = traced(backend.http_endpoint)
+    settings["exporter"] |= {"batch_size": 2, "batch_timeout": "1h"}
+    backend.script(Http(400))
+    async with Service(tmp_path, settings) as service:
+        for number in (1, 2):
+            await post(service, Signal.LOGS, traceparent=caller(number)[0])
+        await backend.received(lambda b: len(own(b, "export")) == 3)
+    assert [batch.links for batch in own(backend, "export")] == [
+        (caller(1)[1], caller(2)[1]),
+        (caller(1)[1],),
+        (caller(2)[1],),
+    ]
+
+
+async def test_what_a_start_finds_is_linked_to_nobody(tmp_path: Path) -> None:
+    backend = Backend()
+    service = Service(tmp_path, traced(backend.http_endpoint))
+    await service.start()
+    try:
+        await post(service, Signal.LOGS, traceparent=caller(1)[0])
+        service.kill()
+        async with backend, service:
+            await backend.received(lambda b: bool(own(b, "export")))
+    finally:
+        service.kill()
+    assert own(backend, "export")[0].links == ()
+
+
+async def test_a_traceparent_that_is_none_makes_no_link_and_harms_nobody(tmp_path: Path, backend: Backend) -> None:
+    good, _ = caller(1)
+    hostile = [
+        "",
+        "-",
+        "00",
+        good.upper().replace("-01", "-0A"),
+        good.replace("00-", "ff-"),
+        f"00-{'0' * 32}-{'1' * 16}-01",
+        f"00-{'1' * 32}-{'0' * 16}-01",
+        f"{good}-more",
+        good[:-1],
+        good * 100,
+        f"00-{'g' * 32}-{'1' * 16}-01",
+    ]
+    async with Service(tmp_path, traced(backend.http_endpoint)) as service:
+        for traceparent in hostile:
+            await post(service, Signal.LOGS, traceparent=traceparent)
+            await call(service, one_item(Signal.TRACES), (("traceparent", traceparent),))
+        await service.settled(lambda s: s.books(Signal.LOGS).sent == len(hostile), "delivered")
+        await service.settled(lambda s: s.books(Signal.TRACES).sent == len(hostile), "delivered")
+    spans = own(backend)
+    assert spans
+    assert {str(span.name) for span in spans} == {"export logs", "export traces"}
+    assert all(span.links == () for span in spans)
+
+
+async def test_who_gets_back_what_it_sent_is_not_asked_to_tell_of_it_for_ever(tmp_path: Path, backend: Backend) -> None:
+    """A collector that sends the service's own spans to the service once more."""
+    async with Service(tmp_path, traced(backend.http_endpoint)) as service:
+        await post(service, Signal.LOGS, traceparent=CALLER)
+        await backend.received(lambda b: len(own(b)) == 2)
+        before = len(backend.taken)
+        [spans] = [request.body for request in backend.taken if b"gateway" in request.body]
+        await call(service, spans, ())
+        # What comes back is a batch like others, and has one span; that of its own is not told of.
+        await backend.received(lambda b: len(own(b, "export traces")) == 1)
+        await service.settled(lambda s: s.books(Signal.TRACES).sent == 2, "delivered")
+    assert len(backend.taken) == before + 2

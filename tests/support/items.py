@@ -1,7 +1,7 @@
 """What a serialized request holds, item by item, for comparing what was sent with what arrived."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -27,6 +27,10 @@ class Item:
     attributes: dict[str, object]
     span_id: str = ""
     """Of a span, in hex."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Of a span: the trace and the span that each leads to, in hex."""
+    resource: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """What made a span."""
 
 
 def items_of(signal: Signal, body: bytes) -> Iterator[Item]:
@@ -46,10 +50,12 @@ def items_of(signal: Signal, body: bytes) -> Iterator[Item]:
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[Item]:
     for resource in request.resource_spans:
-        service = _service(resource.resource)
+        made_by = _attributes(resource.resource.attributes)
         for scope in resource.scope_spans:
             for span in scope.spans:
-                yield Item("traces", service, span.name, _attributes(span.attributes), span.span_id.hex())
+                links = tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links)
+                attributes, span_id = _attributes(span.attributes), span.span_id.hex()
+                yield Item("traces", made_by.get("service.name"), span.name, attributes, span_id, links, made_by)
 
 
 def _points(request: ExportMetricsServiceRequest) -> Iterator[Item]:
