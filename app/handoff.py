@@ -3,10 +3,9 @@
 queue ─▶ handoff ─▶ retry ─▶ timeout ─▶ exporter ─▶ a sibling
 """
 
-import logging
-
 from app.core.clock import Clock
 from app.core.instance import Instance
+from app.core.log import Log
 from app.core.request import Signal
 from app.exporters import make_exporter
 from app.pipeline.handoff import Handoff
@@ -19,7 +18,7 @@ from app.telemetry.metrics import Metrics
 
 __all__ = ["hand_off"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _TIMEOUT = 5.0  # a sibling answers after an fsync; one that does not is gone, and another may be there
 _CONCURRENCY = 4  # for each signal; of siblings that are asked by several at once
 _SOON = RetrySettings(initial_interval=0.1, max_interval=1)
@@ -71,5 +70,5 @@ async def hand_off(
             await handoff.run(seconds)
             return handoff.items
     except (OSError, ValueError) as error:  # a file that went away since the start
-        _log.error("nothing is handed off: %s", error)
+        _log.error("handoff_impossible", "nothing is handed off: %(reason)s", reason=str(error))
         return 0

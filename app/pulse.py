@@ -5,18 +5,18 @@ and again, and a component is silent from when they do not answer.
 """
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 from app.core.clock import Clock
+from app.core.log import Log
 from app.health import Component
 
 __all__ = ["Threads", "watch"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _TASKS: Final = Path("/proc/self/task")
 _LASTING: Final = frozenset({"libuv-worker", "grpc-native-io"})
 """What threads of libraries are named that do not end before the process; others may come and go."""
@@ -42,7 +42,11 @@ class Threads:
         """Come back when none is lost; otherwise never."""
         lost = self.lost()
         if lost:
-            _log.critical("threads have ended without a word, and what they do is not done: %s", ", ".join(lost))
+            _log.critical(
+                "threads_ended",
+                "threads have ended without a word, and what they do is not done: %(threads)s",
+                threads=", ".join(lost),
+            )
             await asyncio.get_running_loop().create_future()
 
     def lost(self) -> list[str]:

@@ -5,19 +5,19 @@ changes nothing. A key that takes effect at the next start only is named, and th
 """
 
 import asyncio
-import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from types import TracebackType
 from typing import Self
 
+from app.core.log import Log
 from app.settings import Loaded, Settings, SettingsError, adopt, changes, check_files
 from app.telemetry.metrics import Metrics
 
 __all__ = ["Part", "Reload", "Switch"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 Switch = Callable[[], None]
 """Puts in force what was prepared; does not fail."""
@@ -34,6 +34,8 @@ class Reload:
         """What is in force."""
         self._metrics = metrics
         self._asked = asyncio.Event()
+        self._times = 0
+        """How often it was asked; who asks is answered each time, also when the answer is the same."""
         self.parts: list[Part] = []
         """What can change, in the order in which it is prepared."""
         self.tasks: list[asyncio.Task[None]] = []
@@ -63,6 +65,7 @@ class Reload:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            self._times += 1
             try:
                 # Files of some kilobytes are read and checked: a matter of milliseconds, and as at the start.
                 await self._read_again()
@@ -74,7 +77,12 @@ class Reload:
     def _refuse(self, problems: Iterable[str]) -> None:
         self._metrics.reloaded("config", False)
         for problem in problems:
-            _log.error("the configuration is not read again, and stays as it was: %s", problem)
+            _log.error(
+                "reload_refused",
+                "the configuration is not read again, and stays as it was: %(problem)s",
+                kind=f"{self._times} {problem}",
+                problem=problem,
+            )
 
     async def _read_again(self) -> None:
         read = self.loaded.again()
@@ -87,9 +95,21 @@ class Reload:
             switch()
         self._metrics.reloaded("config", True)
         for key, now, then, origin in changes(after, read):
-            _log.warning("%s: %s takes effect at the next start (%s); until then it is %s", key, then, origin, now)
+            _log.warning(
+                "setting_waits",
+                "%(key)s: %(value)s takes effect at the next start (%(origin)s); until then it is %(in_force)s",
+                kind=f"{self._times} {key}",
+                key=key,
+                value=then,
+                origin=origin,
+                in_force=now,
+            )
         what = ", ".join(f"{key} is {now} ({origin})" for key, _, now, origin in changed)
-        _log.info("the configuration was read again: %s", what or "nothing in it changed")
+        _log.info(
+            "reloaded",
+            "the configuration was read again: %(changes)s",
+            changes=what or "nothing in it changed",
+        )
 
 
 async def _ready(switch: Switch | Awaitable[Switch]) -> Switch:

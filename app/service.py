@@ -5,7 +5,6 @@ client ─▶ receiver ─▶ admission ─▶ queue ─▶ dispatcher ─▶ re
 
 import asyncio
 import gc
-import logging
 import os
 import signal as signals
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from app.core.clock import Clock, SystemClock
 from app.core.consumer import Consumer
 from app.core.errors import Retryable
 from app.core.instance import Instance
+from app.core.log import Log
 from app.core.request import Signal
 from app.exporters import Renewable, make_exporter
 from app.handoff import hand_off
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "run"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _STUCK_SECONDS = 30.0
 _PULSE_SECONDS = 5.0  # to ask threads costs two milliseconds, which is much for a service that has nothing to do
@@ -70,15 +70,15 @@ def run(loaded: Loaded) -> int:
     logs.configure(settings.logging.level, settings.logging.format)
     cgroup = find_cgroup()
     for warning in warnings(settings, cgroup.limit if cgroup else None):
-        _log.warning("%s", warning)
+        _log.warning("setting_doubtful", "%(doubt)s", kind=warning, doubt=warning)
     few = descriptors.doubt(descriptors.allow_all(), settings.server.max_connections)
     if few is not None:
-        _log.warning("%s", few)
+        _log.warning("descriptors_few", "%(doubt)s", doubt=few)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(Service(loaded, cgroup=cgroup).run())
         except (QueueError, OSError, ValueError) as error:
-            _log.critical("%s", error)
+            _log.critical("cannot_go_on", "%(reason)s", reason=str(error))
             return 1
 
 
@@ -179,11 +179,13 @@ class Service:
             hearts = await self._begin_beating(lifetimes, retries)
             health.ready_now()
             _log.info(
-                "ready: OTLP/gRPC on %d, OTLP/HTTP on %d, admin on %d; version %s",
-                grpc.port,
-                http.port,
-                admin.port,
-                self.version,
+                "ready",
+                "ready: OTLP/gRPC on %(grpc_port)d, OTLP/HTTP on %(http_port)d, admin on %(admin_port)d; "
+                "version %(version)s",
+                grpc_port=grpc.port,
+                http_port=http.port,
+                admin_port=admin.port,
+                version=self.version,
             )
             gc.collect()
             gc.freeze()  # what start-up made stays; the collector need not walk it again and again
@@ -202,7 +204,7 @@ class Service:
             if not await self._until_stopped(for_ever):
                 return 1
             await self._drain(doors, grpc, http, dispatcher, retries)
-        _log.info("stopped: %s", self._account())
+        _log.info("stopped", "stopped: %(account)s", account=self._account())
         return 0
 
     def _let_change(
@@ -305,7 +307,7 @@ class Service:
         try:
             lifetimes.callback(probe.remove_address, *probe.write_address(self._settings.server.host, port))
         except OSError as error:
-            _log.warning("otlp-service health will need --url: %s", error)
+            _log.warning("probe_unaddressed", "otlp-service health will need --url: %(reason)s", reason=str(error))
 
     async def _until_stopped(self, tasks: Iterable[asyncio.Task[None]]) -> bool:
         """Wait for a signal; False when one of the tasks that never end has ended."""
@@ -313,7 +315,9 @@ class Service:
         ended, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         for task in ended - {stop}:
-            _log.critical("%s ended, and the service with it", task.get_name(), exc_info=task.exception())
+            _log.critical(
+                "task_ended", "%(task)s ended, and the service with it", task=task.get_name(), fault=task.exception()
+            )
         return ended == {stop}
 
     async def _drain(
@@ -328,7 +332,11 @@ class Service:
         shutdown, clock = self._settings.shutdown, self._clock
         self.health.draining()
         if self._stopped_by is signals.SIGTERM:  # at a terminal nobody waits for endpoints to be updated
-            _log.info("leaving: not ready any more, accepting for another %g s", shutdown.delay)
+            _log.info(
+                "leaving",
+                "leaving: not ready any more, accepting for another %(seconds)g s",
+                seconds=shutdown.delay,
+            )
             end = clock.monotonic() + shutdown.delay
             while (left := end - clock.monotonic()) > 0:
                 http.move_on()  # again and again, because who makes a new connection may be led back here
@@ -336,7 +344,7 @@ class Service:
         began = clock.monotonic()
         # What is handed off to siblings has half of the grace for it, whatever the destination does.
         own_part = shutdown.grace if shutdown.handoff is None else shutdown.grace / 2
-        _log.info("closing: finishing what is in flight, refusing what comes")
+        _log.info("closing", "closing: finishing what is in flight, refusing what comes")
         for door in doors:
             door.closed = True
         for receiver in (grpc, http):
@@ -350,7 +358,7 @@ class Service:
         with suppress(TimeoutError, Retryable):
             async with asyncio.timeout(_LAST_CALL_SECONDS):
                 await self.queue.committed()  # what a client gave up waiting for may be on its way to the disk
-        _log.info("emptying for %g s at most; a second signal ends it at once", own_part)
+        _log.info("emptying", "emptying for %(seconds)g s at most; a second signal ends it at once", seconds=own_part)
         left = began + own_part - clock.monotonic()
         if shutdown.handoff is None:
             await dispatcher.drain(left)
@@ -359,7 +367,12 @@ class Service:
             if self._left():
                 await dispatcher.__aexit__(None, None, None)  # what it holds goes back to the queue
                 left = began + shutdown.grace - clock.monotonic()
-                _log.info("handing off for %.1f s at most: %s", left, self._account())
+                _log.info(
+                    "handing_off",
+                    "handing off for %(seconds).1f s at most: %(account)s",
+                    seconds=left,
+                    account=self._account(),
+                )
                 self._handed_off = await hand_off(
                     self.queue,
                     shutdown.handoff,
@@ -384,7 +397,7 @@ class Service:
 
     def _on_signal(self, number: signals.Signals) -> None:
         if self._stop.is_set():
-            _log.warning("a second signal: ending at once; what is on disk stays there")
+            _log.warning("ending_at_once", "a second signal: ending at once; what is on disk stays there")
             os._exit(128 + number)
         self._stopped_by = number
         self._stop.set()
@@ -407,6 +420,7 @@ class Service:
             short = self.headroom is not None and self.headroom.short
             self.health.note(MEMORY, "memory is short: clients are told to come back" if short else None)
             self.health.note(QUEUE, "full: clients are told to come back" if self.queue.full else None)
+            logs.tell_what_was_held_back()
             await self._clock.sleep(_HEARTBEAT_SECONDS)
 
     def _account(self) -> str:

@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/operations.md").read_text()
 RULES: list[Any] = yaml.safe_load((ROOT / "config/prometheus/otlp-service.rules.yaml").read_text())["groups"]
 ALERTS: list[Any] = [rule for group in RULES for rule in group["rules"]]
-LEVELS = {"exception": "error"} | {level: level for level in ("debug", "info", "warning", "error", "critical")}
 
 
 def chapter(title: str) -> str:
@@ -65,72 +64,48 @@ def test_every_alert_leads_to_its_chapter() -> None:
         assert anchor in anchors(PAGE)
 
 
-def loggers(tree: ast.Module) -> set[str]:
-    """The names under which a module has something that logs."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
+def line(sentence: str) -> str:
+    """A sentence with `…` where values come."""
+    return re.sub(r"%\(\w+\)[-+ #0]*[\d.]*[a-z]", "…", sentence)
+
+
+def lines(source: str) -> Iterator[tuple[str, str, str]]:
+    """What a module logs: level, event and sentence."""
+    for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Assign(targets=[target], value=ast.Call(func=made)) if ast.unparse(made).rpartition(".")[2] in {
-                "getLogger",
-                "Sparingly",
-            }:
-                names.add(ast.unparse(target))
-    return names
-
-
-def line(message: ast.expr) -> str:
-    """A message with `…` where values come."""
-    match message:
-        case ast.Constant(value=str(text)):
-            return re.sub(r"%[-+ #0]*[\d.]*[a-z]", "…", text)
-        case ast.JoinedStr(values=parts):
-            return "".join(line(part) for part in parts)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return line(left) + line(right)
-        case _:
-            return "…"
-
-
-def lines(source: str) -> Iterator[tuple[str, str]]:
-    """What a module logs: level and message."""
-    tree = ast.parse(source)
-    known = loggers(tree)
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Attribute(value=who, attr=level), args=[first, *more]) if (
-                level in LEVELS and ast.unparse(who) in known
-            ):
-                sparingly = ast.unparse(who) in known - {"_log", "_logger"}
-                yield LEVELS[level], line(more[0] if sparingly else first)
+            case ast.Call(func=ast.Attribute(value=ast.Name("_log"), attr=level), args=[event, sentence]):
+                yield level, ast.literal_eval(event), line(ast.literal_eval(sentence))
 
 
 def test_what_is_logged_is_found() -> None:
     source = """
-_log = logging.getLogger(__name__)
-class A:
-    def __init__(self):
-        self._complaints = Sparingly(_log)
-    def work(self):
-        _log.exception("%d %s failed", 1, "spans")
-        _log.info(f"ready on {port}")
-        _log.warning("%s", warning)
-        self._complaints.error("kind", "told " "once in %.1f s", 1.0)
-        self._other.error("no logger")
+_log.error("failed", "%(items)d %(noun)s failed", items=1, noun="spans", fault=fault)
+def work():
+    _log.info("told", "told " "once in %(seconds).1f s", seconds=1.0)
+    other.error("no", "logger")
 """
-    assert list(lines(source)) == [
-        ("error", "… … failed"),
-        ("info", "ready on …"),
-        ("warning", "…"),
-        ("error", "told once in … s"),
-    ]
+    assert list(lines(source)) == [("error", "failed", "… … failed"), ("info", "told", "told once in … s")]
+
+
+def test_everything_is_logged_as_an_event() -> None:
+    for path in (ROOT / "app").rglob("*.py"):
+        text = path.read_text()
+        assert "_log." not in text or text.count("\n_log = Log(__name__)\n") == 1, path
+        assert len(re.findall(r"\b_log\.\w+\(", text)) == len(list(lines(text))), path
 
 
 def test_every_log_line_has_a_row() -> None:
-    logged = {each for path in (ROOT / "app").rglob("*.py") for each in lines(path.read_text())}
-    documented = [(level, text.strip("`")) for level, text, _ in rows(chapter("Log lines"))[1:]]
-    assert len(documented) == len(set(documented))
-    assert set(documented) - logged == set(), "nothing logs these"
-    assert logged - set(documented) == set(), "these have no row in docs/operations.md"
+    logged = [each for path in (ROOT / "app").rglob("*.py") for each in lines(path.read_text())]
+    table = [
+        (level, event.strip("`"), text.strip("`"), what) for level, event, text, what in rows(chapter("Log lines"))
+    ]
+    documented = [each[:3] for each in table[1:]]
+    assert set(documented) - set(logged) == set(), "nothing logs these"
+    assert set(logged) - set(documented) == set(), "these have no row in docs/operations.md"
+    events = [event for _, event, _ in logged]
+    assert len(events) == len(set(events)) == len(documented)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", event) for event in events)
+    assert all(what or level == "info" for level, _, _, what in table), "what to do is to be said"
 
 
 @pytest.mark.parametrize("page", ["operations.md", "kubernetes.md", "reliability.md", "performance.md"])

@@ -7,7 +7,6 @@ Invariants, each with a test of its name:
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -36,6 +35,7 @@ from app.console.watchers import Watcher, Watchers
 from app.console.words import clock as time_of_day
 from app.core.clock import Clock
 from app.core.consumer import Consumer
+from app.core.log import Log
 from app.core.request import Signal
 from app.health import DISK, Health
 from app.pipeline.admission import Admission
@@ -43,12 +43,11 @@ from app.pipeline.retry import Retry
 from app.queue import Desk, Queue
 from app.receivers.auth import Doorkeeper
 from app.settings import Loaded
-from app.telemetry.logs import Sparingly
 from app.telemetry.metrics import Metrics
 
 __all__ = ["Console"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _LOOK_SECONDS = 1.0
 _FAREWELL_SECONDS = 1.0
 _STATES = {"ready": State.WELL, "stuck": State.FAILING}
@@ -83,7 +82,6 @@ class Console:
         self._passing = Passing(clock)
         self._watchers = Watchers()
         self._watchers.closed = True
-        self._complaints = Sparingly(_log, monotonic=clock.monotonic)
         self._flow = FlowView(self._history, self._destination, self._addresses, self._stalled)
         self._views: Mapping[str, View] = {
             "/": self._flow,
@@ -183,7 +181,13 @@ class Console:
         try:
             parts = await self._views[look.path].parts(look)
         except Exception as error:  # noqa: BLE001 - a mistake in a page must not end the service
-            self._complaints.error(look.path, "the page %s of the console failed: %r", look.path, error)
+            _log.error(
+                "page_failed",
+                "the page %(page)s of the console failed: %(reason)s",
+                kind=look.path,
+                page=look.path,
+                reason=repr(error),
+            )
             parts = []
         live = {part.name: str(part.content) for part in parts if isinstance(part, Live)}
         return {**live, "status": str(self.status())}

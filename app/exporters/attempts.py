@@ -1,9 +1,9 @@
 """What is known of attempts to export: their counts, how long they took, and what a destination remarked."""
 
-import logging
 from collections.abc import Callable
 
 from app.core.clock import Clock
+from app.core.log import Log
 from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess, plain
 from app.exporters.verdict import partly_rejected
@@ -11,8 +11,7 @@ from app.telemetry.metrics import Metrics
 
 __all__ = ["Attempts"]
 
-_logger = logging.getLogger(__name__)
-_REMARK_INTERVAL = 60.0
+_log = Log(__name__)
 
 
 class Attempts:
@@ -24,7 +23,6 @@ class Attempts:
         self._clock = clock
         self._seconds = {signal: metrics.export_seconds.labels(signal.value) for signal in Signal}
         self._counts: dict[tuple[Signal, str], Callable[[], None]] = {}
-        self._next_remark = clock.monotonic()
 
     def begin(self) -> float:
         """When an attempt began, for `end`."""
@@ -55,11 +53,11 @@ class Attempts:
         if partial.rejected > 0:
             raise partly_rejected(destination, request, partial)
         if partial.message:
-            self._remark(destination, request.signal, partial.message)
-
-    def _remark(self, destination: str, signal: Signal, message: str) -> None:
-        now = self._clock.monotonic()
-        if now < self._next_remark:
-            return
-        self._next_remark = now + _REMARK_INTERVAL
-        _logger.warning('%s took the %s and remarked: "%s"', destination, signal.noun, plain(message))
+            _log.warning(
+                "destination_remarked",
+                '%(destination)s took the %(noun)s and remarked: "%(remark)s"',
+                kind=destination,
+                destination=destination,
+                noun=request.signal.noun,
+                remark=plain(partial.message),
+            )

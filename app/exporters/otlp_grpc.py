@@ -6,7 +6,6 @@ with `grpc.aio` that is the event loop's, which then stands still for 15 ms per 
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ from typing import Any, Protocol, Self
 import grpc
 
 from app.core.instance import HEADER, Instance
+from app.core.log import Log
 from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess, plain, read_partial_success
 from app.exporters.attempts import Attempts
@@ -26,7 +26,7 @@ from app.settings.headers import HeadersFile
 
 __all__ = ["GrpcExporter"]
 
-_logger = logging.getLogger(__name__)
+_log = Log(__name__)
 _INLINE_BYTES = 16 * 1024
 """Up to here gRPC's gzip takes less time (0.1 ms) than a trip to a thread."""
 
@@ -130,7 +130,13 @@ class GrpcExporter:
         if code is grpc.StatusCode.OK:
             self._attempts.taken(target, request, _partial_success(target, request.signal, call.result()))
         elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and _OWN_LIMIT in details:
-            _logger.debug("%s took the %s with an answer above %d bytes", target, request.signal.noun, _ANSWER_LIMIT)
+            _log.debug(
+                "answer_too_large",
+                "%(destination)s took the %(noun)s with an answer above %(limit_bytes)d bytes",
+                destination=target,
+                noun=request.signal.noun,
+                limit_bytes=_ANSWER_LIMIT,
+            )
         else:
             raise grpc_error(target, code, details, dict(call.trailing_metadata() or ()))
 
@@ -169,5 +175,11 @@ def _partial_success(target: str, signal: Signal, answer: bytes) -> PartialSucce
     try:
         return read_partial_success(signal, answer, json=False) if answer else PartialSuccess()
     except ValueError as error:
-        _logger.debug("%s took the %s with an answer that says nothing: %s", target, signal.noun, plain(str(error)))
+        _log.debug(
+            "grpc_answer_says_nothing",
+            "%(destination)s took the %(noun)s with an answer that says nothing: %(reason)s",
+            destination=target,
+            noun=signal.noun,
+            reason=plain(str(error)),
+        )
         return PartialSuccess()

@@ -1,7 +1,6 @@
 """OTLP/HTTP: one POST of protobuf per batch."""
 
 import asyncio
-import logging
 import os
 import ssl
 from base64 import b64encode
@@ -18,6 +17,7 @@ from yarl import URL
 from app.core.clock import Clock
 from app.core.errors import Retryable
 from app.core.instance import HEADER, Instance
+from app.core.log import Log
 from app.core.request import ExportRequest, Signal
 from app.exporters.answer import PartialSuccess, plain, read_partial_success
 from app.exporters.attempts import Attempts
@@ -30,7 +30,7 @@ from app.settings.tls import client_context
 
 __all__ = ["HttpExporter"]
 
-_logger = logging.getLogger(__name__)
+_log = Log(__name__)
 _CONNECT_TIMEOUT = 10.0
 _ANSWER_LIMIT = 4 << 20
 _PROTOBUF = "application/x-protobuf"
@@ -174,7 +174,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
                 response.close()
                 break
     except (aiohttp.ClientError, OSError) as error:
-        _logger.debug("an answer of status %d broke off: %s", response.status, error)
+        _log.debug(
+            "answer_broke_off",
+            "an answer of status %(status)d broke off: %(reason)s",
+            status=response.status,
+            reason=str(error),
+        )
     return bytes(body)
 
 
@@ -189,8 +194,12 @@ def _partial_success(destination: str, signal: Signal, answer: HttpAnswer) -> Pa
             raise ValueError(f"its content type is {media!r}")  # noqa: TRY301 - told in one place
         return read_partial_success(signal, answer.body, json=media == "application/json")
     except ValueError as error:
-        _logger.debug(
-            "%s took the %s with an answer that says nothing: %s", destination, signal.noun, plain(str(error))
+        _log.debug(
+            "http_answer_says_nothing",
+            "%(destination)s took the %(noun)s with an answer that says nothing: %(reason)s",
+            destination=destination,
+            noun=signal.noun,
+            reason=plain(str(error)),
         )
         return PartialSuccess()
 

@@ -13,7 +13,6 @@ A request promises what it may take before it is taken, and lets go of it when i
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from enum import IntEnum
 from typing import Final
 
 from app.core.errors import Retryable
+from app.core.log import Log
 from app.memory.cgroup import Cgroup
 from app.memory.coming import Coming
 from app.memory.copies import COPIES
@@ -28,7 +28,7 @@ from app.memory.malloc import give_back
 
 __all__ = ["Headroom", "Promise", "Rank"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 _WINDOW_BYTES: Final = 1 << 16
 """What comes of a body before it is read, at most."""
@@ -183,7 +183,7 @@ class Headroom:
     def refusal(self, size: int) -> Retryable:
         """What a client is told for whom `size` bytes did not fit."""
         if not self.short:
-            _log.warning("memory is short; clients are told to come back")
+            _log.warning("memory_short", "memory is short; clients are told to come back")
         self._refused_at = self._monotonic()
         return Retryable(
             f"memory is short: {size} bytes do not fit below the limit of {self.limit} bytes now", reason="memory"
@@ -195,7 +195,11 @@ class Headroom:
             self._free = self._cgroup.free(self._reserve)
         except (OSError, ValueError) as error:
             if not self._blind:  # it is tried fifty times a second
-                _log.warning("the memory that is used cannot be read, and is taken for what it was: %s", error)
+                _log.warning(
+                    "memory_unread",
+                    "the memory that is used cannot be read, and is taken for what it was: %(reason)s",
+                    reason=str(error),
+                )
             self._blind = True
         else:
             self._blind = False

@@ -9,7 +9,6 @@ Invariants, each with a test of its name:
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,18 +17,18 @@ from typing import Self
 
 from app.core.clock import Clock
 from app.core.consumer import Consumer
+from app.core.log import Log
 from app.core.request import Signal
 from app.pipeline.batch import due_in
 from app.pipeline.delivery import Delivery
 from app.pipeline.ledger import Ledger
 from app.queue import Queue
 from app.settings import ExporterSettings
-from app.telemetry.logs import Sparingly
 from app.telemetry.metrics import Metrics
 
 __all__ = ["Dispatcher"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _AFTER_A_MISTAKE_SECONDS = 1.0
 
 
@@ -57,7 +56,6 @@ class Dispatcher:
         """A delivery ended, or entries went without one."""
         self._filling: dict[Signal, asyncio.Timeout] = {}
         self._batch_timeout = settings.batch_timeout
-        self._complaints = Sparingly(_log)
         self.tasks: list[asyncio.Task[None]] = []
         """The loops; each runs until the dispatcher ends. One that ends by itself has failed."""
 
@@ -130,9 +128,16 @@ class Dispatcher:
     async def _deliver(self, delivery: Delivery, signal: Signal) -> None:
         try:
             await delivery.run()
-        except Exception:  # noqa: BLE001 - a mistake of ours must neither lose the batch nor spin
+        except Exception as fault:  # noqa: BLE001 - a mistake of ours must neither lose the batch nor spin
             items = sum(lease.request.items for lease in delivery.open)
-            _log.exception("delivering %d %s failed; they are kept", items, signal.noun)
+            _log.error(
+                "delivery_failed",
+                "delivering %(items)d %(noun)s failed; they are kept",
+                kind=signal.value,
+                items=items,
+                noun=signal.noun,
+                fault=fault,
+            )
             await self._clock.sleep(_AFTER_A_MISTAKE_SECONDS)
 
     async def _expire_older_than(self, seconds: float) -> None:
@@ -142,5 +147,11 @@ class Dispatcher:
 
     def _expired(self, signal: Signal, items: int) -> None:
         self._metrics.dropped.labels(signal.value, "expired").inc(items)
-        self._complaints.error("expired", "%d %s were older than queue.max_age", items, signal.noun)
+        _log.error(
+            "expired",
+            "%(items)d %(noun)s were older than queue.max_age",
+            kind=signal.value,
+            items=items,
+            noun=signal.noun,
+        )
         self._moved.set()

@@ -9,21 +9,20 @@ Invariants, each with a test of its name:
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
 from app.core.consumer import Consumer
 from app.core.errors import NotAllowed, PartlyRejected, Refused
+from app.core.log import Log
 from app.core.request import Signal
 from app.queue import Lease, Queue
 from app.settings import ExporterSettings
-from app.telemetry.logs import Sparingly
 from app.telemetry.metrics import Metrics
 
 __all__ = ["Handoff"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Handoff:
@@ -38,7 +37,6 @@ class Handoff:
         self._metrics = metrics
         self._unwelcome: set[Signal] = set()
         self._refused: list[Lease] = []
-        self._complaints = Sparingly(_log)
         self.items = 0
         """How many were handed off."""
 
@@ -67,11 +65,23 @@ class Handoff:
         except PartlyRejected as error:
             rejected = min(error.items, items)
             self._metrics.dropped.labels(signal.value, error.reason).inc(rejected)
-            self._complaints.error(error.reason, "a sibling took %d of %d: %s", items - rejected, items, error)
+            _log.error(
+                "sibling_rejected",
+                "a sibling took %(taken)d of %(items)d: %(reason)s",
+                kind=error.reason,
+                taken=items - rejected,
+                items=items,
+                reason=str(error),
+            )
             self._taken(lease, items - rejected)
         except Refused as error:
-            self._complaints.error(
-                error.reason, "a sibling (shutdown.handoff) refused %d %s, which stay: %s", items, signal.noun, error
+            _log.error(
+                "sibling_refused",
+                "a sibling (shutdown.handoff) refused %(items)d %(noun)s, which stay: %(reason)s",
+                kind=error.reason,
+                items=items,
+                noun=signal.noun,
+                reason=str(error),
             )
             self._refused.append(lease)
             if isinstance(error, NotAllowed):
@@ -79,8 +89,15 @@ class Handoff:
         except asyncio.CancelledError:
             self._queue.release(lease)
             raise
-        except Exception:  # noqa: BLE001 - a mistake of ours must not take the rest of the queue with it
-            _log.exception("handing off %d %s failed; they stay", items, signal.noun)
+        except Exception as fault:  # noqa: BLE001 - a mistake of ours must not take the rest of the queue with it
+            _log.error(
+                "handoff_failed",
+                "handing off %(items)d %(noun)s failed; they stay",
+                kind=signal.value,
+                items=items,
+                noun=signal.noun,
+                fault=fault,
+            )
             self._refused.append(lease)
         else:
             self._taken(lease, items)

@@ -1,17 +1,15 @@
 """What became of a batch: counted, told to the queue and logged in one turn of the event loop."""
 
-import logging
-
 from app.core.clock import Clock
 from app.core.errors import NotAllowed, PartlyRejected, Refused
+from app.core.log import Log
 from app.core.request import ExportRequest
 from app.queue import Lease, Queue
-from app.telemetry.logs import Sparingly
 from app.telemetry.metrics import Metrics
 
 __all__ = ["Ledger"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Ledger:
@@ -22,7 +20,6 @@ class Ledger:
         self._metrics = metrics
         self._clock = clock
         self._pause = pause
-        self._complaints = Sparingly(_log)
 
     def taken(self, lease: Lease, rejection: PartlyRejected | None = None) -> None:
         """The destination took what was leased, but for the items of `rejection`."""
@@ -45,23 +42,25 @@ class Ledger:
         self._queue.bury(lease, refusal, remainder)
         noun, items = lease.request.signal.noun, lease.request.items
         if isinstance(refusal, NotAllowed):
-            self._complaints.error(
-                f"{noun} {refusal.reason}",
-                "we are refused, whatever we send: %s; %d %s are dead letters now, the others wait, and every %g s one "
-                "batch tries whether it has changed",
-                refusal,
-                dead,
-                noun,
-                self._pause,
+            _log.error(
+                "we_are_refused",
+                "we are refused, whatever we send: %(reason)s; %(items)d %(noun)s are dead letters now, the others "
+                "wait, and every %(pause_seconds)g s one batch tries whether it has changed",
+                kind=f"{noun} {refusal.reason}",
+                reason=str(refusal),
+                items=dead,
+                noun=noun,
+                pause_seconds=self._pause,
             )
         else:
-            self._complaints.error(
-                f"{noun} {refusal.reason}",
-                "the destination refused %d of %d %s, which are dead letters now: %s",
-                dead,
-                items,
-                noun,
-                refusal,
+            _log.error(
+                "data_refused",
+                "the destination refused %(refused)d of %(items)d %(noun)s, which are dead letters now: %(reason)s",
+                kind=f"{noun} {refusal.reason}",
+                refused=dead,
+                items=items,
+                noun=noun,
+                reason=str(refusal),
             )
 
     def _sent(self, lease: Lease, items: int) -> None:
@@ -75,12 +74,13 @@ class Ledger:
         signal, items = lease.request.signal, lease.request.items
         rejected = min(rejection.items, items)
         self._metrics.dropped.labels(signal.value, rejection.reason).inc(rejected)
-        self._complaints.error(
-            f"{signal.noun} {rejection.reason}",
-            "the destination rejected %d of %d %s: %s",
-            rejected,
-            items,
-            signal.noun,
-            rejection,
+        _log.error(
+            "data_rejected",
+            "the destination rejected %(rejected)d of %(items)d %(noun)s: %(reason)s",
+            kind=f"{signal.noun} {rejection.reason}",
+            rejected=rejected,
+            items=items,
+            noun=signal.noun,
+            reason=str(rejection),
         )
         return rejected

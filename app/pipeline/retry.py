@@ -14,7 +14,6 @@ OTLP, "OTLP/gRPC Throttling", "OTLP/HTTP Throttling"; the shape of the backoff i
 """
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -24,12 +23,13 @@ from dataclasses import dataclass
 from app.core.clock import Clock
 from app.core.consumer import Consumer
 from app.core.errors import NotAllowed, Refused, Retryable
+from app.core.log import Log
 from app.core.request import ExportRequest
 from app.settings import RetrySettings
 
 __all__ = ["Backoff", "Retry", "Standing"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _FAILURES_BEFORE_ANOTHER = 3
 _WELL = 16  # so many at once without a failure: no more counting
 
@@ -191,7 +191,14 @@ class Retry:
             wait = self._backoff.cut(error.delay or 0.0)
         self._resume_at = max(self._resume_at, self._clock.monotonic() + wait)
         if self.trouble is None:
-            _log.warning("%s: %s; what waits is kept, the next attempt is in %.1f s", self._name, error, wait)
+            _log.warning(
+                "destination_failing",
+                "%(what)s: %(reason)s; what waits is kept, the next attempt is in %(wait_seconds).1f s",
+                kind=self._name,
+                what=self._name,
+                reason=str(error),
+                wait_seconds=wait,
+            )
         self.trouble = str(error)
         return counts
 
@@ -210,5 +217,10 @@ class Retry:
         if self._allowed > _WELL:
             self._allowed = None
         if self.trouble is not None:
-            _log.info("%s: the destination takes telemetry again", self._name)
+            _log.info(
+                "destination_well",
+                "%(what)s: the destination takes telemetry again",
+                kind=self._name,
+                what=self._name,
+            )
             self.trouble = None

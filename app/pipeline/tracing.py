@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.core.consumer import Consumer
 from app.core.errors import OtlpError
+from app.core.log import within
 from app.core.request import ExportRequest
 from app.telemetry.spans import Tracer
 
@@ -36,7 +37,8 @@ class TracedBatches:
         span = self._tracer.export(request)
         outcome, error = "delivered", ""
         try:
-            await self._next.consume(request)
+            with within(span.ids):
+                await self._next.consume(request)
         except OtlpError as refusal:
             outcome, error = refusal.reason, str(refusal)
             raise

@@ -1,12 +1,12 @@
 """Dead letters on the disk: counted here, kept by the `Store`."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, Protocol, TypeVar
 
 from app.core.errors import Retryable
+from app.core.log import Log
 from app.core.request import ExportRequest, Signal
 from app.queue.contract import Committed
 from app.queue.letters import EVERYTHING, DeadLetter, Gone, Moved, Selection
@@ -18,7 +18,7 @@ __all__ = ["DiskDead"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _LETTERS_AT_ONCE = 500
 _BYTES_AT_ONCE = 4 << 20  # of what is moved in one commit; a file that is full has its reserve for it
 
@@ -100,7 +100,12 @@ class DiskDead:
                 return False
             await self._moves.revive(letter, request.body, moved)
         except (Retryable, DamagedRecord) as error:
-            _log.error("dead letter %d cannot be replayed: %s", letter.sequence, error)
+            _log.error(
+                "dead_letter_damaged",
+                "dead letter %(sequence)d cannot be replayed: %(reason)s",
+                sequence=letter.sequence,
+                reason=str(error),
+            )
             return False
         return True
 

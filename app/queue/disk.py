@@ -5,7 +5,6 @@ One commit at a time takes everything that waits, appends and deletes alike, int
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Self
 
 from app.core.clock import Clock
 from app.core.errors import Refused, Retryable
+from app.core.log import Log
 from app.core.request import ExportRequest, Signal
 from app.queue.contract import Committed, Entry, Expired, Lease, QueueError
 from app.queue.dead_disk import DiskDead
@@ -29,7 +29,7 @@ from app.telemetry.metrics import Metrics
 
 __all__ = ["DiskQueue"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _POSTPONED_SECONDS = 1.0
 _EXPIRY_BYTES = 1 << 20  # what is read at a time to see how old it is
 _NOTICE_BYTES = 256
@@ -108,7 +108,12 @@ class DiskQueue:
         for signal, tally in found.dead.items():
             self._metrics.recovered.labels(signal.value).inc(tally.items)
             self._dead.arrive(signal, tally.items, tally.letters)
-            _log.info("%d %s are dead letters; see otlp-service queue dead list", tally.items, signal.noun)
+            _log.info(
+                "dead_letters_found",
+                "%(items)d %(noun)s are dead letters; see otlp-service queue dead list",
+                items=tally.items,
+                noun=signal.noun,
+            )
         for signal, items in found.items.items():
             self._metrics.recovered.labels(signal.value).inc(items)
             if items:
@@ -116,7 +121,7 @@ class DiskQueue:
                 self._tails[signal].since_ns = found.oldest_ns[signal]
                 self._tails[signal].last = found.next_sequence - 1
                 self._shelves[signal].count(items)
-                _log.info("recovered %d %s from the queue", items, signal.noun)
+                _log.info("recovered", "recovered %(items)d %(noun)s from the queue", items=items, noun=signal.noun)
         self.tasks = [asyncio.create_task(self._commit_for_ever(), name="queue commits")]
         return self
 
@@ -325,7 +330,7 @@ class DiskQueue:
                         onlooker.set_result(None)
                 continue
             self._onlookers[:0] = onlookers
-            _log.error("the disk under the queue is full; clients are told to come back")
+            _log.error("disk_full", "the disk under the queue is full; clients are told to come back")
             if self._closing:
                 return  # what is settled will be delivered again: better twice than never
             await self._clock.sleep(_POSTPONED_SECONDS)
@@ -345,7 +350,11 @@ class DiskQueue:
     def _keep(self, group: list[_Pending], commit: Commit) -> None:
         """A commit is on the disk: its entries are the queue's from now on."""
         if commit.refused and not self._refusing and not commit.postponed:
-            _log.error("the disk under the queue has no room for %d requests", len(commit.refused))
+            _log.error(
+                "disk_too_small",
+                "the disk under the queue has no room for %(requests)d requests",
+                requests=len(commit.refused),
+            )
         if group:
             self._refusing = bool(commit.refused)
         for pending in group:

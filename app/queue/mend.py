@@ -3,7 +3,6 @@
 The damaged file keeps its name until the new one is whole and on the disk, so that a crash on the way begins again.
 """
 
-import logging
 import os
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import lmdb
 
+from app.core.log import Log
 from app.queue.check import faults_in_child
 from app.queue.contract import QueueError
 from app.queue.directory import sync_directory
@@ -20,7 +20,7 @@ from app.queue.salvage import format_of, salvage
 
 __all__ = ["check_format", "mend"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _FAULTS_TOLD = 3
 
 
@@ -39,7 +39,11 @@ def mend(directory: Path) -> bool:
     began = time.monotonic()
     faults = faults_in_child(directory)
     if not faults:
-        _log.info("the queue's file was not closed; it is whole, as %.1f s of looking say", time.monotonic() - began)
+        _log.info(
+            "queue_unclosed",
+            "the queue's file was not closed; it is whole, as %(seconds).1f s of looking say",
+            seconds=time.monotonic() - began,
+        )
         return False
     fresh.unlink(missing_ok=True)
     try:
@@ -61,14 +65,15 @@ def mend(directory: Path) -> bool:
     sync_directory(directory)
     told = "; ".join(faults[:_FAULTS_TOLD]) + ("; …" if len(faults) > _FAULTS_TOLD else "")
     _log.error(
-        "%s was damaged (%s): %d records were salvaged, %s were not%s; the damaged file is kept as %s, delete it when "
-        "you have looked at it",
-        data,
-        told,
-        finds.count,
-        "an unknown number" if finds.lost is None else finds.lost,
-        ", and some may have been delivered before" if finds.stale and finds.count else "",
-        aside.name,
+        "queue_damaged",
+        "%(file)s was damaged (%(reason)s): %(salvaged)d records were salvaged, %(lost)s were not%(more)s; the damaged "
+        "file is kept as %(kept_as)s, delete it when you have looked at it",
+        file=str(data),
+        reason=told,
+        salvaged=finds.count,
+        lost="an unknown number" if finds.lost is None else finds.lost,
+        more=", and some may have been delivered before" if finds.stale and finds.count else "",
+        kept_as=aside.name,
     )
     return True
 

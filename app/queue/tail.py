@@ -1,10 +1,10 @@
 """The part of a signal's entries that is on the disk alone, because memory has no room for it."""
 
 import asyncio
-import logging
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from app.core.log import Log
 from app.core.request import Signal
 from app.queue.contract import Entry
 from app.queue.record import DamagedRecord, unpack
@@ -12,7 +12,7 @@ from app.queue.store import Store
 
 __all__ = ["Piece", "Tail"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,12 @@ class Tail:
                 record = unpack(self._signal, memoryview(raw))
             except DamagedRecord as error:
                 _log.error(
-                    "record %d of the queue's %s is damaged and given up: %s", sequence, self._signal.value, error
+                    "record_damaged",
+                    "record %(sequence)d of the queue's %(signal)s is damaged and given up: %(reason)s",
+                    kind=self._signal.value,
+                    sequence=sequence,
+                    signal=self._signal.value,
+                    reason=str(error),
                 )
                 damaged.append((sequence, error.items))
             else:

@@ -4,13 +4,13 @@ A key comes as ``Authorization: Bearer KEY`` or ``x-api-key: KEY``, over HTTP as
 hashes, under a secret of this process: what is looked up tells nothing of the keys by the time that it takes.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from app.core.errors import OverQuota, Unauthenticated
+from app.core.log import Log
 from app.core.request import Signal
 from app.settings import AuthSettings, Quota, Watched
 from app.settings.api_keys import all_keys
@@ -20,7 +20,7 @@ from app.telemetry.series import Count
 __all__ = ["Doorkeeper", "Holder"]
 
 _BEARER = "bearer"
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Allowance:
@@ -182,7 +182,12 @@ class _Keys:
     def _read(self, content: bytes) -> Mapping[bytes, Holder]:
         keys = all_keys(self._settings.api_keys, content.decode(), self._settings.quotas)
         for name in sorted(self._settings.quotas.keys() - keys.keys()):
-            _log.warning("auth.quotas: %r names no key; what has no quota may send without bound", name)
+            _log.warning(
+                "quota_without_key",
+                "auth.quotas: %(name)r names no key; what has no quota may send without bound",
+                kind=name,
+                name=name,
+            )
         return {self._hash(key): self._holder(name) for name, key in keys.items()}
 
     def _holder(self, name: str) -> Holder:

@@ -10,7 +10,6 @@ refuses what comes as retryable: some SDKs never retry a refused connection.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -21,6 +20,7 @@ import grpc.aio
 from app.core.consumer import Consumer
 from app.core.errors import InvalidData, OtlpError
 from app.core.instance import Instance
+from app.core.log import Log
 from app.core.request import Signal
 from app.memory import Headroom, Promise
 from app.receivers.answers import answer_to
@@ -41,7 +41,7 @@ from app.telemetry.spans import Tracer
 
 __all__ = ["KEY", "GrpcReceiver", "listen", "server_options"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 KEY: Final = "server.grpc_port"
 _FLUSH_SECONDS = 0.25
 _PING_SECONDS = 5.0  # clients ping every ten seconds at most; half of that forgives a late one
@@ -119,7 +119,9 @@ class GrpcReceiver:
             try:
                 self._stand_in = await self._serve(self.port)
             except OSError as error:  # there may be no descriptor left; what is here goes on all the same
-                _log.warning("who connects from now on is not told to come back: %s", error)
+                _log.warning(
+                    "grpc_not_told", "who connects from now on is not told to come back: %(reason)s", reason=str(error)
+                )
         stop = asyncio.create_task(self._server.stop(grace), name="stop of OTLP/gRPC")
         await self._calls.idle(grace)
         # Answers may still be on their way out. Calls that nobody waits for, such as reflection, do not hold us up.

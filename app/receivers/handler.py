@@ -1,26 +1,23 @@
 """What both receivers do with a request once they have its bytes; nothing here knows a transport."""
 
 import asyncio
-import logging
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from app.core.consumer import Consumer
 from app.core.errors import PartlyRejected
 from app.core.instance import Instance
+from app.core.log import Log, within
 from app.core.request import ExportRequest, Signal
 from app.receivers.answers import TAKEN, Answer, answer_to
 from app.receivers.auth import Doorkeeper, Holder
 from app.receivers.decode import read_protobuf
 from app.receivers.meter import Meter
 from app.receivers.otlp_json import Hold, hold_freely, read_json
-from app.telemetry.logs import Sparingly
 from app.telemetry.spans import Tracer
 
 __all__ = ["Handler"]
 
-_logger = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Handler:
@@ -30,7 +27,6 @@ class Handler:
         self,
         consumer: Consumer,
         meter: Meter,
-        monotonic: Callable[[], float] = time.monotonic,
         *,
         instance: Instance | None = None,
         tracer: Tracer | None = None,
@@ -38,12 +34,9 @@ class Handler:
     ) -> None:
         self._consumer = consumer
         self._meter = meter
-        self._monotonic = monotonic
         self._instance = instance or Instance()
         self._tracer = tracer
         self._doorkeeper = doorkeeper
-        self._quiet_until = float("-inf")
-        self._complaints = Sparingly(_logger, monotonic=monotonic)
 
     @property
     def asks_for_a_key(self) -> bool:
@@ -103,7 +96,8 @@ class Handler:
                 span.end("cancelled", items=items)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told that we do not have its data
-            answer = self.refuse(signal, error, items)
+            with within(None if span is None else span.ids):
+                answer = self.refuse(signal, error, items)
         else:
             answer = TAKEN
         if span is not None:
@@ -138,14 +132,18 @@ class Handler:
         if answer.reason:
             self._meter.refused(signal, answer.reason, items)
         if answer.reason == "internal":
-            self._log(signal, error)
+            _log.error(
+                "request_failed",
+                "a request for %(signal)s failed for no fault of its own",
+                signal=signal.value,
+                fault=error,
+            )
         elif answer.reason == "loop":
-            self._complaints.error("loop", "%d %s are refused: %s", items, signal.noun, error)
+            _log.error(
+                "loop_refused",
+                "%(items)d %(noun)s are refused: %(reason)s",
+                items=items,
+                noun=signal.noun,
+                reason=str(error),
+            )
         return answer
-
-    def _log(self, signal: Signal, error: Exception) -> None:
-        """Tell of a fault with its traceback, once a second at most: it may happen with every request."""
-        now = self._monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + 1
-            _logger.error("a request for %s failed for no fault of its own", signal.value, exc_info=error)

@@ -3,17 +3,16 @@ could not bound them.
 """
 
 import asyncio
-import logging
 import socket
 import ssl
 from collections.abc import Callable
 
+from app.core.log import Log
 from app.receivers.http_bounds import State
-from app.telemetry.logs import Sparingly
 
 __all__ = ["TlsDoor"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _REST_SECONDS = 0.5
 
 
@@ -28,7 +27,6 @@ class TlsDoor:
         self._state = state
         self._tls = tls
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._complaints = Sparingly(_log)
         listener.setblocking(False)
 
     async def accept(self) -> None:
@@ -55,7 +53,7 @@ class TlsDoor:
             except ConnectionError:
                 continue  # it left already
             except OSError as error:
-                self._complaints.error("accept", "cannot accept a connection, for now: %s", error)
+                _log.error("cannot_accept", "cannot accept a connection, for now: %(reason)s", reason=str(error))
                 await asyncio.sleep(_REST_SECONDS)
             else:
                 return connection

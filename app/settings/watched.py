@@ -1,15 +1,16 @@
 """Files that may change while they are in use, such as a secret that Kubernetes replaces by moving a link."""
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from app.core.log import Log
+
 __all__ = ["Watched"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _LOOK_EVERY = 1.0
 
 _TRIES = 5
@@ -62,7 +63,14 @@ class Watched(Generic[T]):
         except (OSError, ValueError) as error:
             if str(error) != self._failure:
                 names = ", ".join(repr(str(path)) for path in self._paths)
-                _log.error("%s: %s cannot be read again, what it held stays in force: %s", self._key, names, error)
+                _log.error(
+                    "file_not_read_again",
+                    "%(setting)s: %(files)s cannot be read again, what it held stays in force: %(reason)s",
+                    kind=self._key,
+                    setting=self._key,
+                    files=names,
+                    reason=str(error),
+                )
                 self._reloaded(False)
             self._failure = str(error)
         else:

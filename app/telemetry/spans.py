@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from app.core.log import SpanIds
 from app.core.request import ExportRequest, Signal
 
 __all__ = ["Span", "Tracer"]
@@ -9,6 +10,10 @@ __all__ = ["Span", "Tracer"]
 
 class Span(Protocol):
     """What is under way."""
+
+    @property
+    def ids(self) -> SpanIds | None:
+        """What lines of the log within it bear; None where it is not sampled."""
 
     def end(self, outcome: str, error: str = "", **attributes: int | str) -> None:
         """It ended now: how, in a word, and what went wrong, if anything. To be called once."""

@@ -11,7 +11,6 @@ Invariants, each with a test of its name:
 """
 
 import asyncio
-import logging
 from collections import deque
 from contextlib import suppress
 from types import TracebackType
@@ -29,13 +28,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from app.core.clock import Clock
 from app.core.consumer import Consumer
 from app.core.errors import NotAllowed, Refused, Retryable
+from app.core.log import Log, SpanIds
 from app.core.request import ExportRequest, Signal
 from app.settings import TracingSettings
-from app.telemetry.logs import Sparingly
 
 __all__ = ["SelfTracing", "resource"]
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _MOST = 2048  # spans that wait, as the SDK's own processor has it
 _AT_ONCE = 100  # spans that are written in one turn of the event loop: 2 ms
 _MOST_LINKS = 128  # of a span, as the SDK's own limit has it
@@ -70,7 +69,6 @@ class SelfTracing:
         self._tracer = provider.get_tracer("otlp-service", version)
         self._callers = TraceContextTextMapPropagator()
         self._failures = 0
-        self._complaints = Sparingly(_log, monotonic=clock.monotonic)
         self.tasks: list[asyncio.Task[None]] = []
         """What runs from entering to leaving."""
 
@@ -138,15 +136,24 @@ class SelfTracing:
             self._waiting.put_back(spans)
             return self._pause(error.delay)
         except NotAllowed as error:
-            self._complaints.error("refused", "%d own spans are lost: %s", len(spans), error)
+            _log.error(
+                "own_spans_refused", "%(spans)d own spans are lost: %(reason)s", spans=len(spans), reason=str(error)
+            )
             return self._pause(None)
         except Refused as error:
-            self._complaints.error("refused", "of %d own spans some are lost: %s", len(spans), error)
-        except Exception:  # noqa: BLE001 - a mistake about own spans must not end the service
-            _log.exception("sending own spans failed; %d are lost", len(spans))
+            _log.error(
+                "own_spans_rejected",
+                "of %(spans)d own spans some are lost: %(reason)s",
+                spans=len(spans),
+                reason=str(error),
+            )
+        except Exception as fault:  # noqa: BLE001 - a mistake about own spans must not end the service
+            _log.error(
+                "own_spans_failed", "sending own spans failed; %(spans)d are lost", spans=len(spans), fault=fault
+            )
         self._failures = 0
         if lost := self._waiting.told():
-            self._complaints.error("lost", "%d own spans are lost, because the destination was away", lost)
+            _log.error("own_spans_lost", "%(spans)d own spans are lost, because the destination was away", spans=lost)
         return 0.0
 
     def _pause(self, hint: float | None) -> float:
@@ -203,6 +210,13 @@ class _Waiting(SpanProcessor):
 class _Span:
     def __init__(self, span: trace.Span) -> None:
         self._span = span
+
+    @property
+    def ids(self) -> SpanIds | None:
+        context = self._span.get_span_context()
+        if not context.trace_flags.sampled:
+            return None
+        return SpanIds(trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id))
 
     def end(self, outcome: str, error: str = "", **attributes: int | str) -> None:
         self._span.set_attributes({f"otlp.{name}": value for name, value in attributes.items()})

@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib.metadata
+import json
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 
 import grpc
@@ -13,7 +15,7 @@ from aiohttp import ClientSession
 from app.core.request import Signal
 from tests.support.backend import Backend
 from tests.support.collector import Collector, Otelcol, Rotel
-from tests.support.exchange import Http, Success
+from tests.support.exchange import Answer, Http, Received, Success
 from tests.support.items import Item
 from tests.support.load import Load, spans_request
 from tests.support.patience import PATIENCE
@@ -268,3 +270,40 @@ async def test_who_gets_back_what_it_sent_is_not_asked_to_tell_of_it_for_ever(tm
         await backend.received(lambda b: len(own(b, "export traces")) == 1)
         await service.settled(lambda s: s.books(Signal.TRACES).sent == 2, "delivered")
     assert len(backend.taken) == before + 2
+
+
+async def test_what_is_logged_about_a_batch_leads_to_its_span_and_is_told_once_in_a_minute(
+    tmp_path: Path, backend: Backend
+) -> None:
+    attempts = count()
+
+    def every_other(received: Received) -> Answer:
+        return Http(503) if received.signal is Signal.LOGS and next(attempts) % 2 == 0 else Success()
+
+    backend.otherwise = every_other
+    service = Service(tmp_path, traced(backend.http_endpoint))
+    async with service:
+        for sent in (1, 2, 3):
+            await post(service, Signal.LOGS)
+            await service.settled(lambda s, sent=sent: s.books(Signal.LOGS).sent == sent, "delivered")
+        await backend.received(lambda b: len(own(b, "export")) == 3)
+    lines = [line for line in map(json.loads, service.log.splitlines()) if line["event"] != "setting_doubtful"]
+    # The first of each at once, and at the end the last, with how many there were in between.
+    now = ["ready", "destination_failing", "destination_well"]
+    at_the_end = ["leaving", "closing", "emptying", "stopped", "destination_failing", "destination_well"]
+    assert [line["event"] for line in lines] == now + at_the_end
+    first, last = (line for line in lines if line["event"] == "destination_failing")
+    assert ("more_like_it" in first, last["more_like_it"]) == (False, 1)
+    assert first["fields"].keys() == {"what", "reason", "wait_seconds"}
+    spans = {span.span_id: span for span in own(backend, "export")}
+    for line in (first, last):
+        assert spans[line["span_id"]].attributes["otlp.last_failure"] == line["fields"]["reason"]
+    assert len({first["span_id"], last["span_id"]}) == 2
+    ready = lines[0]
+    assert ready["fields"] == {
+        "grpc_port": service.grpc_port,
+        "http_port": service.port,
+        "admin_port": service.admin_port,
+        "version": importlib.metadata.version("otlp-service"),
+    }
+    assert "trace_id" not in ready

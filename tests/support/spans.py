@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from app.core.log import SpanIds
 from app.core.request import ExportRequest, Signal
 
 __all__ = ["RecordedSpan", "RecordingTracer"]
@@ -15,6 +16,7 @@ class RecordedSpan:
     outcome: str = ""
     error: str = ""
     attributes: dict[str, int | str] = field(default_factory=dict)
+    ids: SpanIds | None = None
 
     def end(self, outcome: str, error: str = "", **attributes: int | str) -> None:
         assert not self.outcome, "a span ends once"

@@ -1,7 +1,6 @@
 """One request between a receiver and a sink."""
 
 import asyncio
-import logging
 
 import grpc
 import pytest
@@ -17,6 +16,7 @@ from app.receivers.meter import Meter
 from app.settings import AuthSettings
 from app.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock
+from tests.support.log_lines import kinds
 from tests.support.payload import spans
 from tests.support.sink import Sink
 from tests.support.spans import RecordedSpan, RecordingTracer
@@ -43,8 +43,8 @@ def instance() -> Instance:
 
 
 @pytest.fixture
-def handler(sink: Sink, metrics: Metrics, clock: FakeClock, instance: Instance) -> Handler:
-    return Handler(sink, Meter(metrics, "grpc"), clock.monotonic, instance=instance)
+def handler(sink: Sink, metrics: Metrics, instance: Instance) -> Handler:
+    return Handler(sink, Meter(metrics, "grpc"), instance=instance)
 
 
 def refused(metrics: Metrics, reason: str) -> float | None:
@@ -119,17 +119,6 @@ async def test_a_fault_is_answered_as_retryable_and_logged_with_its_traceback(
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [sink.error]
 
 
-async def test_a_fault_with_every_request_is_logged_once_a_second(
-    handler: Handler, sink: Sink, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    sink.error = ZeroDivisionError("oops")
-    for _ in range(3):
-        await handler.take(Signal.TRACES, spans(2))
-    await clock.advance(1)
-    await handler.take(Signal.TRACES, spans(2))
-    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
-
-
 async def test_a_request_that_passed_this_instance_before_is_refused_for_good_and_counted(
     handler: Handler, instance: Instance, sink: Sink, metrics: Metrics
 ) -> None:
@@ -140,14 +129,19 @@ async def test_a_request_that_passed_this_instance_before_is_refused_for_good_an
     assert refused(metrics, "loop") == 2
 
 
-async def test_telemetry_that_goes_round_is_logged_once_in_ten_seconds(
-    handler: Handler, instance: Instance, clock: FakeClock, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("error", "event"), [(ZeroDivisionError("oops"), "request_failed"), (None, "loop_refused")])
+async def test_what_may_be_with_every_request_is_one_kind_of_line(
+    handler: Handler,
+    sink: Sink,
+    instance: Instance,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception | None,
+    event: str,
 ) -> None:
+    sink.error = error
     for _ in range(3):
-        await handler.take(Signal.TRACES, spans(2), instances=instance.name)
-    await clock.advance(10)
-    await handler.take(Signal.TRACES, spans(2), instances=instance.name)
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["2 spans are refused"] * 2
+        await handler.take(Signal.TRACES, spans(2), instances="" if error else instance.name)
+    assert kinds(caplog) == [(event, "")] * 3
 
 
 async def test_who_is_in_front_of_this_instance_is_named_behind_it(
@@ -214,7 +208,7 @@ async def test_who_comes_in_many_times_at_once_overdraws_a_quota_once(
 ) -> None:
     auth = {"api_keys": ["web:sesame"], "quotas": {"web": {"items_per_second": 1, "burst": "1s"}}}
     keeper = Doorkeeper(AuthSettings.model_validate(auth), metrics, clock.monotonic)
-    handler = Handler(sink, Meter(metrics, "grpc"), clock.monotonic, doorkeeper=keeper)
+    handler = Handler(sink, Meter(metrics, "grpc"), doorkeeper=keeper)
     holders = [handler.admit("", "sesame") for _ in range(3)]
     answers = [await handler.take(Signal.TRACES, spans(5), holder=holder) for holder in holders]
     assert [answer.status for answer in answers] == [200, 429, 429]

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.telemetry.logs import Sparingly, configure
+from app.core.log import Log, SpanIds, within
+from app.telemetry.logs import Lines, TextFormatter, configure, tell_what_was_held_back
 
 log = logging.getLogger("app.somewhere")
+ours = Log("app.somewhere")
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +27,13 @@ def test_json_is_one_object_a_line() -> None:
     log.error("next")
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert first.pop("time").endswith("+00:00")
-    assert first == {"level": "warning", "logger": "app.somewhere", "message": "3 spans — “quoted”\nsecond line"}
+    assert first == {
+        "level": "warning",
+        "event": "library",
+        "message": "3 spans — “quoted”\nsecond line",
+        "logger": "app.somewhere",
+        "fields": {},
+    }
     assert second["message"] == "next"
 
 
@@ -68,18 +76,113 @@ def test_libraries_speak_from_warnings_on(level: str, ours: list[str], libraries
     assert [line["level"] for line in lines if line["logger"] == "some.library"] == libraries
 
 
-def test_what_may_happen_a_thousand_times_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    now = 0.0
-    sparingly = Sparingly(log, seconds=10, monotonic=lambda: now)
+class Minutes:
+    """Lines in text, and a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.stream = io.StringIO()
+        self.lines = Lines(self.stream, lambda: self.now)
+        self.lines.setFormatter(TextFormatter())
+        logging.getLogger().handlers[:] = [self.lines]
+        logging.getLogger("app").setLevel("INFO")
+
+    @property
+    def told(self) -> list[str]:
+        return [line.partition(": ")[2] for line in self.stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def minutes() -> Minutes:
+    return Minutes()
+
+
+def test_of_trouble_that_is_alike_one_line_is_told_in_a_minute_and_the_number_of_the_others(minutes: Minutes) -> None:
     for number in range(1000):
-        sparingly.error("refused", "refused %d", number)
-    sparingly.error("other", "another kind")
-    assert caplog.messages == ["refused 0", "another kind"]
-    now = 10.0
-    sparingly.error("refused", "refused %s", "again")
-    now = 20.0
-    sparingly.error("refused", "refused once more")
-    assert caplog.messages[2:] == ["refused again (and 999 more like it)", "refused once more"]
+        ours.error("refused", "refused %(number)d", number=number)
+        ours.error("refused", "refused %(number)d", kind="other", number=number)
+        log.warning("of a library")
+    assert minutes.told == ["refused 0", "refused 0", "of a library"]
+    minutes.now += 60
+    ours.error("refused", "refused again")
+    minutes.now += 60
+    ours.error("refused", "refused once more")
+    assert minutes.told[3:] == ["refused again (and 999 more like it)", "refused once more"]
+
+
+def test_what_was_held_back_is_told_when_its_minute_is_over(minutes: Minutes) -> None:
+    for number in range(5):
+        ours.warning("failing", "failing %(number)d", number=number)
+        tell_what_was_held_back()
+    minutes.now += 60
+    tell_what_was_held_back()
+    tell_what_was_held_back()
+    assert minutes.told == ["failing 0", "failing 4 (and 3 more like it)"]
+    ours.warning("failing", "failing again")
+    minutes.lines.close()
+    assert minutes.told[2:] == ["failing again"]
+
+
+def test_news_are_told_each_time_unless_they_have_a_kind(minutes: Minutes) -> None:
+    for _ in range(3):
+        ours.info("well", "it is well")
+        ours.info("again", "it is well again", kind="traces")
+    assert minutes.told == ["it is well", "it is well again", "it is well", "it is well"]
+
+
+def test_our_lines_have_an_event_their_values_and_the_span_that_they_are_in() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    ours.info("recovered", "recovered %(items)d %(noun)s", items=3, noun="spans")
+    with within(SpanIds("0af7", "b7ad")), within(None):
+        ours.error("failed", "it failed at 100 %", fault=ValueError("oops"))
+    ours.debug("unheard", "nobody hears it")
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["event"], first["fields"], first["message"]) == (
+        "recovered",
+        {"items": 3, "noun": "spans"},
+        "recovered 3 spans",
+    )
+    assert "trace_id" not in first
+    assert (second["trace_id"], second["span_id"], second["fields"]) == ("0af7", "b7ad", {})
+    assert (second["message"], second["exception"]) == ("it failed at 100 %", "ValueError: oops")
+
+
+def test_json_tells_how_many_more_there_were() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    for _ in range(3):
+        ours.error("refused", "refused")
+    logging.getLogger().handlers[0].close()
+    assert [json.loads(line).get("more_like_it") for line in stream.getvalue().splitlines()] == [None, 1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "colourful"),
+    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)],
+)
+def test_text_has_colours_where_they_can_be_seen(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], colourful: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    configure("info", "text", stream)
+    ours.error("refused", "refused")
+    assert ("\x1b[31merror" in stream.getvalue()) is colourful
+    assert stream.getvalue().endswith(" app.somewhere: refused\n")
+
+
+def test_what_others_say_neither_begins_a_line_nor_commands_a_terminal() -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream)
+    ours.error("refused", "refused: %(reason)s", reason="a\nb\x1b[2J\u2028\x9b")
+    assert stream.getvalue().endswith(": refused: a\\nb\\x1b[2J\\u2028\\x9b\n")
 
 
 def test_what_grpc_says_of_a_clients_metadata_is_not_told() -> None:

@@ -13,6 +13,7 @@ from app.core.request import ExportRequest, Signal
 from app.settings import TracingSettings
 from app.telemetry.tracing import SelfTracing, resource
 from tests.support.clock import FakeClock, turns
+from tests.support.log_lines import kinds
 from tests.support.sink import Sink
 
 BATCH = ExportRequest(Signal.LOGS, b"batch", 3)
@@ -206,7 +207,8 @@ async def test_own_spans_that_are_refused_are_lost_and_told(
     await make_spans(tracing, 1)
     await clock.advance(1)
     assert len(sent(sink)) == 1
-    assert caplog.messages == ["of 100 own spans some are lost: an id is short"]
+    assert caplog.messages == [f"of {spans} own spans some are lost: an id is short" for spans in (100, 50)]
+    assert set(kinds(caplog)) == {("own_spans_rejected", "")}
 
 
 async def test_who_refuses_us_is_left_alone_for_a_while(tracing: SelfTracing, sink: Sink, clock: FakeClock) -> None:
