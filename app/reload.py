@@ -5,7 +5,6 @@ changes nothing. A key that takes effect at the next start only is named, and th
 """
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from types import TracebackType
@@ -27,7 +26,7 @@ Part = Callable[[Settings], Switch | Awaitable[Switch]]
 
 
 class Reload:
-    """Reads the configuration again for each SIGHUP, from entering to leaving."""
+    """Reads the configuration again when it is asked to, from entering to leaving."""
 
     def __init__(self, loaded: Loaded, metrics: Metrics) -> None:
         self.loaded = loaded
@@ -46,9 +45,9 @@ class Reload:
         """What is in force."""
         return self.loaded.settings
 
-    def listen(self) -> None:
-        """Heed SIGHUP from now on; what is asked before entering is done then."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
+    def ask(self) -> None:
+        """Have it read again, at once or, before it was entered, then."""
+        self._asked.set()
 
     async def __aenter__(self) -> Self:
         self.tasks = [asyncio.create_task(self._heed(), name="reload")]

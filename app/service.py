@@ -97,6 +97,7 @@ class Service:
         self.health = Health(self.version, self._clock, unready_when_full=settings.health.unready_when_full)
         self._keeper = Doorkeeper(settings.auth, self.metrics)
         self._reload = Reload(loaded, self.metrics)
+        self._terminals = [each for each in range(3) if os.isatty(each)]
         self.headroom = None if cgroup is None else Headroom(cgroup)
         self.queue = _make_queue(settings.queue, self._clock, self.metrics, None if cgroup is None else cgroup.limit)
 
@@ -107,7 +108,7 @@ class Service:
             map_large_blocks()
         for number in (signals.SIGTERM, signals.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
-        self._reload.listen()
+        asyncio.get_running_loop().add_signal_handler(signals.SIGHUP, self._on_hangup)
 
         metrics.at_scrape(self._own_figures)
         async with AsyncExitStack() as lifetimes:
@@ -401,6 +402,13 @@ class Service:
             os._exit(128 + number)
         self._stopped_by = number
         self._stop.set()
+
+    def _on_hangup(self) -> None:
+        """Read the configuration again, or end as for Ctrl-C: it is also what a terminal that is closed sends."""
+        if self._terminals and not any(os.isatty(each) for each in self._terminals):
+            self._on_signal(signals.SIGINT)
+        else:
+            self._reload.ask()
 
     async def _beat(self, retries: Mapping[Signal, Retry]) -> None:
         """Tell health once a second that the disk answers, and what is not as it should be."""

@@ -102,6 +102,7 @@ class Lines(logging.StreamHandler[TextIO]):
                     self._quiet_until[kind] = now + _QUIET_SECONDS
                     record.more = held - 1
                     self.emit(record)
+            self._quiet_until = {kind: end for kind, end in self._quiet_until.items() if end > now}
         finally:
             self.release()
 

@@ -1,8 +1,13 @@
 """SIGHUP: what can change while the service runs does, at once, and nobody who sends or receives notices."""
 
+import asyncio
+import fcntl
+import os
+import pty
 import re
 import signal
 import ssl
+import termios
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,8 @@ from tests.support.certificates import Certificates
 from tests.support.exchange import Hang, Http
 from tests.support.load import Load, identities, spans_request
 from tests.support.patience import PATIENCE
-from tests.support.service import SOON, Service
+from tests.support.process import until
+from tests.support.service import COMMAND, SOON, Service
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
@@ -295,3 +301,34 @@ async def test_one_that_is_starting_or_ending_is_not_ended_by_it(tmp_path: Path,
         assert await service.wait() == 0
     finally:
         service.kill()
+
+
+async def test_one_whose_terminal_is_closed_ends_as_for_ctrl_c(tmp_path: Path) -> None:
+    service = Service(tmp_path, {"logging": {"format": "json"}})
+    ours, its = pty.openpty()
+    arguments = [*COMMAND, "serve"]
+    process = await asyncio.create_subprocess_exec(
+        *arguments,
+        env=service.environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    try:
+        await until(service.ready, "ready")
+        os.kill(process.pid, signal.SIGHUP)  # by somebody else: the terminal is there
+
+        async def read_again() -> bool:
+            return (await service.metrics()).total("otlp_config_reloads_total", file="config", outcome="success") == 1
+
+        await until(read_again, "the configuration is read again")
+        os.close(ours)
+        async with asyncio.timeout(PATIENCE):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,8 +1,6 @@
-"""The configuration is read again for each SIGHUP, all of it or nothing."""
+"""The configuration is read again, all of it or nothing."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,7 +39,6 @@ class Parts:
 async def reloading(file: Path, parts: Parts, metrics: Metrics) -> AsyncIterator[Reload]:
     reload = Reload(load({}, {}, config=file), metrics)
     reload.parts += [parts.first, parts.second]
-    reload.listen()
     async with reload:
         yield reload
 
@@ -55,9 +52,9 @@ def outcomes(metrics: Metrics) -> dict[str, float]:
     }
 
 
-async def hang_up(parts: Parts) -> None:
+async def read_again(reload: Reload, parts: Parts) -> None:
     parts.did.clear()
-    os.kill(os.getpid(), signal.SIGHUP)
+    reload.ask()
     async with asyncio.timeout(PATIENCE):
         await parts.did.wait()
     await asyncio.sleep(0)
@@ -75,7 +72,7 @@ async def test_each_part_is_told_when_all_are_prepared(file: Path, caplog: pytes
     async with reloading(file, parts, metrics) as reload:
         write(file, "debug")
         with caplog.at_level("INFO"):
-            await hang_up(parts)
+            await read_again(reload, parts)
         assert parts.told == [("first", "debug"), ("second", "debug")]
         assert reload.settings.logging.level == "debug"
         assert outcomes(metrics) == {"success": 1}
@@ -87,7 +84,7 @@ async def test_where_one_cannot_none_is_told(file: Path, caplog: pytest.LogCaptu
     async with reloading(file, parts, metrics) as reload:
         write(file, "debug")
         parts.able = False
-        await hang_up(parts)
+        await read_again(reload, parts)
         assert parts.told == []
         assert reload.settings.logging.level == "info"
         assert outcomes(metrics) == {"failure": 1}
@@ -95,7 +92,7 @@ async def test_where_one_cannot_none_is_told(file: Path, caplog: pytest.LogCaptu
             "the configuration is not read again, and stays as it was: exporter.tls: the file went away"
         ]
         parts.able = True
-        await hang_up(parts)
+        await read_again(reload, parts)
         assert parts.told == [("first", "debug"), ("second", "debug")]
 
 
@@ -103,8 +100,6 @@ async def test_what_was_asked_before_it_began_is_done(file: Path) -> None:
     parts = Parts()
     reload = Reload(load({}, {}, config=file), Metrics("0"))
     reload.parts.append(parts.second)
-    reload.listen()
-    os.kill(os.getpid(), signal.SIGHUP)
-    await asyncio.sleep(0)
+    reload.ask()
     async with reload, asyncio.timeout(PATIENCE):
         await parts.did.wait()

@@ -45,6 +45,20 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
+def test_the_name_of_a_new_file_is_on_the_disk_before_anything_is_kept_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, list[tuple[str, bool]]()
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), (tmp_path / "data.mdb").exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with opened(tmp_path):
+        assert (str(tmp_path), True) in synced
+
+
 # A commit is all or nothing, and is on the disk (data and head) when `commit` returns.
 
 
