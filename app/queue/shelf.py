@@ -10,6 +10,10 @@ from app.queue.contract import Entry, Lease
 
 __all__ = ["Shelf"]
 
+_MOST_WITH_CALLERS = 10_000
+"""Entries that wait and know their callers: of small requests there may be a hundred times as many, and 170 bytes each
+would be more than their bodies."""
+
 
 class Shelf:
     """Bookkeeping without I/O, the same for both queues.
@@ -43,6 +47,8 @@ class Shelf:
     def add(self, entries: Iterable[Entry]) -> None:
         """Put entries behind those that wait in memory; they are counted already."""
         for entry in entries:
+            if entry.callers and len(self.ready) >= _MOST_WITH_CALLERS:
+                entry.callers = ()
             self.ready.append(entry)
             self.held_bytes += entry.size
 

@@ -79,3 +79,19 @@ def test_a_lease_ends_once(shelf: Shelf) -> None:
     shelf.forget(lease)
     with pytest.raises(KeyError):
         shelf.put_back(lease)
+
+
+def test_a_merge_names_the_callers_of_its_entries_and_so_do_its_parts(shelf: Shelf) -> None:
+    shelf.add(Entry(number, 1, 1, 0, b"x", (f"caller {number}",)) for number in (4, 5))
+    lease = shelf.take(100)
+    assert lease.request.callers == ("caller 4", "caller 5")
+    first, second = shelf.divide(lease, [lease.entries[:4], lease.entries[4:]])
+    assert (first.request.callers, second.request.callers) == (("caller 4",), ("caller 5",))
+    shelf.put_back(second)
+    assert shelf.take(100).request.callers == ("caller 5",)
+
+
+def test_where_very_many_wait_their_callers_are_not_remembered() -> None:
+    shelf = Shelf(Signal.LOGS)
+    shelf.add(Entry(number, 1, 1, 0, b"x", ("caller",)) for number in range(10_002))
+    assert len(shelf.take(1 << 20).request.callers) == 10_000
