@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import lmdb
 
@@ -36,6 +37,7 @@ RESERVE_BYTES = 16 << 20
 """Kept free of records: LMDB copies the pages that it changes, so a full file would refuse deletes too."""
 
 _LOCK_FILE_BYTES = 16 << 10  # more than LMDB's table of 126 readers takes
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NODE_OVERHEAD = 8 + 8 + 2  # LMDB's node header, our key, and the node's slot in its page
 _LARGEST_NODE = (PAGE - PAGE_HEADER) // 2 - 2  # two nodes must fit a leaf; a larger value gets pages of its own
 
@@ -318,15 +320,25 @@ class LmdbStore:
     def _is_full(self, error: lmdb.Error) -> bool:
         if isinstance(error, lmdb.MapFullError):
             return True
-        if error.code not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+        if error.code not in {*_NO_ROOM, errno.EIO}:
             return False
-        if error.code == errno.EIO:
-            # LMDB calls a short write EIO; on a disk without room that is what a full disk looks like.
-            free = os.statvfs(self._directory)
-            if free.f_bavail * free.f_frsize >= RESERVE_BYTES:
-                return False
+        # LMDB calls a short write EIO; on a disk without room that is what a full disk looks like.
+        if error.code == errno.EIO and self._gives_room():
+            return False
         # A write that is refused is a full disk. A sync that fails has lost what was written, whatever it says.
         return not self._witness.lost_a_write()
+
+    def _gives_room(self) -> bool:
+        """Whether the file could grow: the disk has room, and no quota and no limit on a file's size ends before it."""
+        free = os.statvfs(self._directory)
+        if free.f_bavail * free.f_frsize < RESERVE_BYTES:
+            return False
+        try:
+            with TemporaryFile(dir=self._directory) as trial:
+                os.posix_fallocate(trial.fileno(), (self._directory / "data.mdb").stat().st_size, RESERVE_BYTES)
+        except OSError as error:
+            return error.errno not in _NO_ROOM
+        return True
 
     def _used_now(self) -> int:
         with self._env.begin() as transaction:

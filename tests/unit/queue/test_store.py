@@ -557,6 +557,42 @@ print(json.dumps(dict(error=error, same=same, names=names,
     assert result["kept"] == list(range(1, 11))
 
 
+_WITH_A_LIMIT = """
+import json, resource, signal, sys
+from pathlib import Path
+from app.core.request import Signal
+from app.queue import LmdbStore
+from app.queue.record import pack
+from app.queue.store import Appended
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+def record(n, length=50_000):
+    return Appended(Signal.TRACES, n, pack(Signal.TRACES, bytes(length - 20), 1, n))
+store = LmdbStore(Path(sys.argv[1]) / "queue", 64 << 20)
+store.open()
+n, refused = 0, frozenset()
+while not refused:
+    n += 1
+    refused = store.commit([record(n)], []).refused
+kept = [k for k, _ in store.read(Signal.TRACES, 0, 1 << 30)[0]]
+acks = store.commit([], [(Signal.TRACES, k) for k in kept[:5]])
+store.commit([record(n + 1, 100)], [])
+again = store.commit([record(n + 2)], [])
+print(json.dumps(dict(n=n, kept=kept, postponed=acks.postponed, again=list(again.refused))))
+"""
+
+
+@pytest.mark.parametrize("limit", [2 << 20, (2 << 20) + 1000], ids=["at the end of a page", "within a page"])
+def test_a_file_that_may_not_grow_is_a_full_disk_though_the_disk_has_room(tmp_path: Path, limit: int) -> None:
+    """A quota shows so too: the write that meets it is cut short, which LMDB calls an I/O error."""
+    ended = run(_WITH_A_LIMIT, tmp_path, limit)
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert result["n"] > 20
+    assert result["kept"] == list(range(1, result["n"]))
+    assert (result["postponed"], result["again"]) == (False, [])
+
+
 def test_a_read_only_directory_is_a_clear_error(tmp_path: Path) -> None:
     result = on_a_small_disk(
         tmp_path,
@@ -581,6 +617,7 @@ except QueueError as error:
     [
         (errno.ENOSPC, 1 << 40, True),
         (errno.EDQUOT, 1 << 40, True),
+        (errno.EFBIG, 1 << 40, True),
         (errno.EIO, 0, True),
         (errno.EIO, 1 << 40, False),
         (errno.EROFS, 0, False),
@@ -605,3 +642,21 @@ def test_only_a_disk_without_room_is_full_and_every_other_error_is_a_failure(
         monkeypatch.setattr(os, "statvfs", lambda _: Space)
         monkeypatch.setattr(os, "fdatasync", sync)
         assert store._is_full(error) is (full and not lost)
+
+
+@pytest.mark.parametrize(
+    ("code", "full"), [(errno.EDQUOT, True), (errno.ENOSPC, True), (errno.EFBIG, True), (errno.EIO, False)]
+)
+def test_a_short_write_is_a_full_disk_where_no_more_room_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, full: bool
+) -> None:
+    def allocate(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    error = lmdb.Error("mdb_txn_commit: Input/output error")
+    error.code = errno.EIO
+    with opened(tmp_path) as store:
+        assert not store._is_full(error), "the disk gives room"
+        assert {path.name for path in tmp_path.iterdir()} == {"data.mdb", "lock.mdb", "owner"}
+        monkeypatch.setattr(os, "posix_fallocate", allocate)
+        assert store._is_full(error) is full
