@@ -133,7 +133,7 @@ class Dispatcher:
             _log.error(
                 "delivery_failed",
                 "delivering %(items)d %(noun)s failed; they are kept",
-                kind=signal.value,
+                kind=f"{signal.value} {type(fault).__name__}",
                 items=items,
                 noun=signal.noun,
                 fault=fault,

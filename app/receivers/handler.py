@@ -135,6 +135,7 @@ class Handler:
             _log.error(
                 "request_failed",
                 "a request for %(signal)s failed for no fault of its own",
+                kind=type(error).__name__,
                 signal=signal.value,
                 fault=error,
             )

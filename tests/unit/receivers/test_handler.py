@@ -129,19 +129,22 @@ async def test_a_request_that_passed_this_instance_before_is_refused_for_good_an
     assert refused(metrics, "loop") == 2
 
 
-@pytest.mark.parametrize(("error", "event"), [(ZeroDivisionError("oops"), "request_failed"), (None, "loop_refused")])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(ZeroDivisionError("oops"), ("request_failed", "ZeroDivisionError")), (None, ("loop_refused", ""))],
+)
 async def test_what_may_be_with_every_request_is_one_kind_of_line(
     handler: Handler,
     sink: Sink,
     instance: Instance,
     caplog: pytest.LogCaptureFixture,
     error: Exception | None,
-    event: str,
+    kind: tuple[str, str],
 ) -> None:
     sink.error = error
     for _ in range(3):
         await handler.take(Signal.TRACES, spans(2), instances="" if error else instance.name)
-    assert kinds(caplog) == [(event, "")] * 3
+    assert kinds(caplog) == [kind] * 3
 
 
 async def test_who_is_in_front_of_this_instance_is_named_behind_it(
