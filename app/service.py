@@ -205,6 +205,7 @@ class Service:
             if not await self._until_stopped(for_ever):
                 return 1
             await self._drain(doors, grpc, http, dispatcher, retries)
+        logs.tell_what_was_held_back(all_of_it=True)  # the account is the last line
         _log.info("stopped", "stopped: %(account)s", account=self._account())
         return 0
 

@@ -140,11 +140,11 @@ def set_level(level: str) -> None:
     logging.getLogger("app").setLevel(level_number(level))
 
 
-def tell_what_was_held_back() -> None:
-    """Tell what was held back longer than a minute; to be called now and then."""
+def tell_what_was_held_back(*, all_of_it: bool = False) -> None:
+    """Tell what was held back for a minute, or all of it; to be called now and then, and at the end."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Lines):
-            handler.tell_what_was_held_back()
+            handler.tell_what_was_held_back(all_of_it=all_of_it)
 
 
 def level_number(level: str) -> int:

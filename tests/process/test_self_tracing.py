@@ -290,7 +290,7 @@ async def test_what_is_logged_about_a_batch_leads_to_its_span_and_is_told_once_i
     lines = [line for line in map(json.loads, service.log.splitlines()) if line["event"] != "setting_doubtful"]
     # The first of each at once, and at the end the last, with how many there were in between.
     now = ["ready", "destination_failing", "destination_well"]
-    at_the_end = ["leaving", "closing", "emptying", "stopped", "destination_failing", "destination_well"]
+    at_the_end = ["leaving", "closing", "emptying", "destination_failing", "destination_well", "stopped"]
     assert [line["event"] for line in lines] == now + at_the_end
     first, last = (line for line in lines if line["event"] == "destination_failing")
     assert ("more_like_it" in first, last["more_like_it"]) == (False, 1)
