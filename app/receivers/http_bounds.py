@@ -13,7 +13,7 @@ BUSY: Final = "otlp.busy"
 
 WHOLE: Final = "otlp.answer"
 """The extension of a connection that takes an answer in one message of this type, with `head`, the bytes of its status
-line and headers but for the date and the connection's, and `body`. Its parts as ASGI has them cost 7 µs more."""
+line and headers but for the date and the connection's, and `body`. Its parts as ASGI has them cost 5 µs more."""
 
 
 @dataclass(frozen=True, slots=True)
