@@ -86,6 +86,8 @@ def test_a_letter_goes_when_the_record_comes_that_replaces_it(tmp_path: Path) ->
         store.commit([appended(3, replaces=1)], [])
         assert alive(store) == [2, 3]
         assert dead(store) == []
+        with store._env.begin() as transaction:
+            assert store._dead[TRACES].empty(transaction), "its notice takes no room either"
 
 
 def test_a_letter_stays_when_the_record_does_not_fit_that_would_replace_it(tmp_path: Path) -> None:

@@ -44,6 +44,23 @@ def test_a_disk_that_fails_at_the_end_makes_it_no_good_end(tmp_path: Path, monke
     following.leave(well=True)
 
 
+def test_the_name_of_each_directory_that_was_made_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, set[tuple[str, bool]]()
+    path = tmp_path / "volume" / "service" / "queue"
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add((str(Path(f"/proc/self/fd/{descriptor}").readlink()), path.is_dir()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    held = Directory(path)
+    held.take()
+    held.leave(well=True)
+    assert synced == {(str(parent), True) for parent in path.parents[:3]}
+
+
 def test_one_at_a_time(tmp_path: Path) -> None:
     held, other = Directory(tmp_path), Directory(tmp_path)
     held.take()
