@@ -7,8 +7,6 @@ changes nothing. A key that takes effect at the next start only is named, and th
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
-from types import TracebackType
-from typing import Self
 
 from app.core.log import Log
 from app.settings import Loaded, Settings, SettingsError, adopt, changes, check_files
@@ -26,7 +24,7 @@ Part = Callable[[Settings], Switch | Awaitable[Switch]]
 
 
 class Reload:
-    """Reads the configuration again when it is asked to, from entering to leaving."""
+    """Reads the configuration again when it is asked to."""
 
     def __init__(self, loaded: Loaded, metrics: Metrics) -> None:
         self.loaded = loaded
@@ -37,8 +35,6 @@ class Reload:
         """How often it was asked; who asks is answered each time, also when the answer is the same."""
         self.parts: list[Part] = []
         """What can change, in the order in which it is prepared."""
-        self.tasks: list[asyncio.Task[None]] = []
-        """What runs from entering to leaving."""
 
     @property
     def settings(self) -> Settings:
@@ -46,21 +42,11 @@ class Reload:
         return self.loaded.settings
 
     def ask(self) -> None:
-        """Have it read again, at once or, before it was entered, then."""
+        """Have it read again: at once, or as soon as somebody heeds it."""
         self._asked.set()
 
-    async def __aenter__(self) -> Self:
-        self.tasks = [asyncio.create_task(self._heed(), name="reload")]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-    async def _heed(self) -> None:
+    async def heed(self) -> None:
+        """Do it each time, for ever."""
         while True:
             await self._asked.wait()
             self._asked.clear()

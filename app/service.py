@@ -176,7 +176,6 @@ class Service:
                 console.follow(retries, doors, http_port=http.port, grpc_port=grpc.port)
                 await lifetimes.enter_async_context(console)
             self._let_change(retries, tls, tracing, exporter)
-            await lifetimes.enter_async_context(self._reload)
             hearts = await self._begin_beating(lifetimes, retries)
             health.ready_now()
             _log.info(
@@ -193,7 +192,6 @@ class Service:
 
             for_ever = [
                 *hearts,
-                *self._reload.tasks,
                 *queue.tasks,
                 *dispatcher.tasks,
                 *grpc.tasks,
@@ -240,8 +238,11 @@ class Service:
     async def _begin_beating(
         self, lifetimes: AsyncExitStack, retries: Mapping[Signal, Retry]
     ) -> list[asyncio.Task[None]]:
-        """Let the parts that can end unseen give signs of life to health."""
-        hearts = [asyncio.create_task(self._beat(retries), name="heartbeat")]
+        """Let the parts that can end unseen give signs of life to health, and the configuration be read again."""
+        hearts = [
+            asyncio.create_task(self._beat(retries), name="heartbeat"),
+            asyncio.create_task(self._reload.heed(), name="reload"),
+        ]
         beating = await lifetimes.enter_async_context(GrpcPulse())
         for part, pulse in {"threads": Threads().ask, "gRPC": beating.beat}.items():
             watching = watch(self.health.component(part, _STUCK_SECONDS), pulse, self._clock, _PULSE_SECONDS)

@@ -114,6 +114,7 @@ class Lines(logging.StreamHandler[TextIO]):
         kind, now = _kind(record), self._monotonic()
         held, _ = self._held.pop(kind, (0, record))
         if now < self._quiet_until.get(kind, 0.0):
+            record.exc_info = None  # its frames would keep requests in memory; one like it was told
             self._held[kind] = held + 1, record
             return False
         self._quiet_until[kind] = now + _QUIET_SECONDS

@@ -137,11 +137,13 @@ async def test_as_it_is_it_turns_healthy_takes_what_the_sdk_sends_and_ends_in_ti
         for protocol, endpoint in (("http/protobuf", "http://127.0.0.1:8080"), ("grpc", "127.0.0.1:4317")):
             told = await container.exec("otlp-service", "send", "--protocol", protocol, "--endpoint", endpoint)
             assert "10 accepted, 0 refused" in told
+        await container.exec("sh", "-c", "kill -HUP 1")  # as docs/configuration.md says
         # Its collector is not there, so it tries for the whole of shutdown.grace.
         assert await container.stop(GRACE) == 0, container.log
         assert (
             "stopped: 20 items accepted, 0 recovered, 0 delivered, 0 dropped, 0 dead, 20 left on disk" in container.log
         )
+        assert "the configuration was read again: nothing in it changed" in container.log
 
 
 async def test_what_it_acknowledged_survives_a_kill(engine: Engine, image: str) -> None:

@@ -36,10 +36,20 @@ class Parts:
 
 
 @asynccontextmanager
+async def heeding(reload: Reload) -> AsyncIterator[None]:
+    task = asyncio.create_task(reload.heed())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def reloading(file: Path, parts: Parts, metrics: Metrics) -> AsyncIterator[Reload]:
     reload = Reload(load({}, {}, config=file), metrics)
     reload.parts += [parts.first, parts.second]
-    async with reload:
+    async with heeding(reload):
         yield reload
 
 
@@ -101,5 +111,5 @@ async def test_what_was_asked_before_it_began_is_done(file: Path) -> None:
     reload = Reload(load({}, {}, config=file), Metrics("0"))
     reload.parts.append(parts.second)
     reload.ask()
-    async with reload, asyncio.timeout(PATIENCE):
+    async with heeding(reload), asyncio.timeout(PATIENCE):
         await parts.did.wait()

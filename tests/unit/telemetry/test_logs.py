@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -121,6 +122,27 @@ def test_what_was_held_back_is_told_when_its_minute_is_over(minutes: Minutes) ->
     ours.warning("failing", "failing again")
     minutes.lines.close()
     assert minutes.told[2:] == ["failing again"]
+
+
+def test_what_is_held_back_keeps_nothing_in_memory_of_what_went_wrong(minutes: Minutes) -> None:
+    class Request:
+        """Something large."""
+
+    def work(request: Request) -> None:
+        assert request
+        raise ValueError("oops")
+
+    requests = [Request(), Request()]
+    left = [weakref.ref(request) for request in requests]
+    while requests:
+        try:
+            work(requests.pop(0))
+        except ValueError as fault:
+            ours.error("failed", "it failed", fault=fault)
+    assert left[1]() is None  # of the first pytest has a record of its own
+    minutes.lines.close()
+    assert minutes.stream.getvalue().count("ValueError: oops") == 1
+    assert minutes.told.count("it failed") == 2
 
 
 def test_news_are_told_each_time_unless_they_have_a_kind(minutes: Minutes) -> None:
