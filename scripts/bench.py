@@ -52,7 +52,7 @@ class Plan:
     fill_seconds: float
     outages: tuple[float, ...]
     before: float
-    json_spans: int
+    json_items: int
     bound_seconds: float
     """After which nothing is measured any more."""
 
@@ -71,7 +71,7 @@ WHOLE = Plan(
     fill_seconds=600,
     outages=(0, 10, 30, 120),
     before=5,
-    json_spans=3000,
+    json_items=3000,
     bound_seconds=3000,
 )
 QUICK = Plan(
@@ -88,7 +88,7 @@ QUICK = Plan(
     fill_seconds=15,
     outages=(0, 4),
     before=1,
-    json_spans=1000,
+    json_items=1000,
     bound_seconds=280,
 )
 
@@ -109,7 +109,7 @@ class Bench:
         if self._only:
             half, most = sync_milliseconds(directory)
             found.machine["Disk"] = f"an fdatasync of 170 kB takes {half:.1f} ms, 99 % are within {most:.1f} ms"
-        await self._part(_JSON, at_the_json_door(SIZES, plan.json_spans), found.json)
+        await self._part(_JSON, at_the_json_door(SIZES, plan.json_items), found.json)
         await self._part(_START, stand(directory, gateways, plan.starts, plan.idle_seconds), found.standing)
         await self._part(_PEERS, compare(directory, gateways, plan.rounds, plan.seconds), found.cells)
         await self._part(_LATENCY, acknowledging(directory / "latency", plan.latency_seconds), found.latencies)

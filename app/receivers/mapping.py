@@ -137,7 +137,7 @@ def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan], short
     head = varint(field.number << 3 | 2)
     if not repeated:
         return Field(_put_message(name, plan), head=head, plan=plan)
-    read_items = partial(shortcut.read_items, field.json_name)
+    read_items = partial(shortcut.read_items, field)
     item = Field(_add_message(name, plan), head=head, plan=plan, read_items=read_items)
     return Field(_put_messages(name, plan), item=item)
 

@@ -1,6 +1,7 @@
 """Message types whose fields bear their JSON names, so that their constructor takes a tree of JSON's as it is.
 
 On the wire they are the types that they mirror. Enums are plain integers, because OTLP's JSON has no names for them.
+The members of a oneof are there each on its own, so that it can be seen that there were two.
 """
 
 from functools import cache
@@ -34,10 +35,15 @@ def _add(file: FileDescriptor) -> None:
 
 
 def _rename(message: Descriptor, mirrored: DescriptorProto) -> None:
+    del mirrored.oneof_decl[:]
     for field, described in zip(message.fields, mirrored.field, strict=True):
         described.name = field.json_name
         if described.type == FieldDescriptorProto.TYPE_ENUM:
             described.type = FieldDescriptorProto.TYPE_INT32
             described.ClearField("type_name")
+        if described.HasField("oneof_index"):
+            described.proto3_optional = True
+            described.oneof_index = len(mirrored.oneof_decl)
+            mirrored.oneof_decl.add(name=f"_{field.json_name}")
     for nested, inner in zip(message.nested_types, mirrored.nested_type, strict=True):
         _rename(nested, inner)

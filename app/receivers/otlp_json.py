@@ -11,6 +11,7 @@ from app.receivers.decode import read_protobuf, request_type
 from app.receivers.mapping import plan_for
 from app.receivers.reader import Reader
 from app.receivers.scalar import Unfit
+from app.receivers.shortcut import shortcut_for
 from app.receivers.turns import Steps, at_once, in_turns
 
 __all__ = ["Hold", "forecast", "hold_freely", "read_json", "serializing"]
@@ -20,7 +21,7 @@ Hold = Callable[[int, int], object]
 
 _SMALL: Final = 16 << 10  # bytes that are read without a pause
 _PIECE: Final = 4 << 10  # characters; up to two thousand values
-_SHORTCUT: Final = 96 << 10  # characters; 12 ms and 6 MiB at the most that was found
+_SHORTCUT: Final = 96 << 10  # bytes; 7 ms and 8 MiB at the most that was found
 _WIDEST: Final = 4  # bytes of a character where one is beyond the Basic Multilingual Plane
 _NUMBER: Final = 8  # bytes of a double; "1," has two
 
@@ -49,10 +50,16 @@ async def read_json(signal: Signal, body: bytes, hold: Hold = hold_freely) -> Ex
 def serializing(
     signal: Signal, body: bytes, *, piece: int = _PIECE, shortcut: int = _SHORTCUT, hold: Hold = hold_freely
 ) -> Steps[bytes]:
-    """The steps of `read_json`: up to `shortcut` characters take the shortcut at once.
+    """The steps of `read_json`: up to `shortcut` bytes take the shortcut at once.
 
     Where something is in doubt there, values above `piece` characters are read member by member.
     """
+    kind = request_type(signal)
+    if len(body) <= shortcut:
+        serialized = shortcut_for(kind.DESCRIPTOR).read(body)
+        if serialized is not None:
+            return serialized
+        shortcut = 0  # what is in doubt would mostly be so again
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -60,13 +67,7 @@ def serializing(
     size = sys.getsizeof(text)
     hold(size, 0)
     yield
-    kind = request_type(signal)
     plan = plan_for(kind.DESCRIPTOR)
-    if len(text) <= shortcut:
-        serialized = plan.shortcut.read(text)
-        if serialized is not None:
-            return serialized
-        shortcut = 0  # what is in doubt would mostly be so again
     try:
         return (yield from Reader(text, piece, shortcut, partial(hold, size)).read(plan))
     except Unfit as unfit:

@@ -5,16 +5,16 @@ from binascii import a2b_base64, unhexlify
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from math import inf
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 
 __all__ = [
+    "IDS",
     "Convert",
     "ConvertAll",
     "Unfit",
     "convert_all_for",
-    "convert_exactly_for",
     "convert_for",
     "show",
     "taken_by",
@@ -22,7 +22,8 @@ __all__ = [
 
 Convert = Callable[[Any], Any]
 ConvertAll = Callable[[list[Any]], list[Any] | None]
-_IDS: Final = {"trace_id", "span_id", "parent_span_id"}
+IDS: Final = frozenset({"trace_id", "span_id", "parent_span_id"})
+"""The fields whose bytes are hexadecimal in JSON."""
 _SPECIAL: Final = {"NaN": float("nan"), "Infinity": inf, "-Infinity": -inf}
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _DIGITS: Final = 40  # and a sign; more are out of range for every field
@@ -65,13 +66,8 @@ def show(value: Any) -> str:
 def convert_for(field: FieldDescriptor) -> Convert:
     """What turns the JSON form of one value of `field` into what the field takes, or raises `Unfit`."""
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return _hex if field.name in _IDS else _base64
+        return _hex if field.name in IDS else _base64
     return _CONVERTS[field.type]
-
-
-def convert_exactly_for(field: FieldDescriptor) -> Convert:
-    """As `convert_for`, of what a reader parsed that makes floats of integers above 64 bits: no float is an integer."""
-    return _EXACTLY.get(field.type) or convert_for(field)
 
 
 def convert_all_for(field: FieldDescriptor) -> ConvertAll:
@@ -130,10 +126,6 @@ def _quoted_integer(value: Any) -> int:
         if _NUMBER.fullmatch(value):
             return _whole_decimal(value)
     raise Unfit(f"{show(value)} is not an integer")
-
-
-def _not_exact(value: Any) -> NoReturn:
-    raise Unfit(f"{show(value)} may be another number")
 
 
 def _whole_decimal(text: str) -> int:
@@ -205,10 +197,6 @@ _CONVERTS: Final[dict[int, Convert]] = {
     FieldDescriptor.TYPE_DOUBLE: _double,
     FieldDescriptor.TYPE_ENUM: _whole,
     **dict.fromkeys(_INTEGERS, _integer),
-}
-_EXACTLY: Final[dict[int, Convert]] = {
-    FieldDescriptor.TYPE_ENUM: _not_exact,
-    **dict.fromkeys(_INTEGERS, _quoted_integer),
 }
 _CONVERTS_ALL: Final[dict[int, ConvertAll]] = {
     FieldDescriptor.TYPE_DOUBLE: _doubles,

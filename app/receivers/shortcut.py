@@ -1,157 +1,106 @@
-"""The shortcut for requests as exporters write them: orjson parses, and the message's own constructor takes the tree.
+"""The shortcut for requests as exporters write them: msgspec parses by type, and the message's constructor takes it.
 
 It tells what is right from what is in doubt, and nothing else. What is in doubt is left to `reader` and `mapping`,
-which take twice as long and know what is wrong with it, if anything.
+which take several times as long and know what is wrong with it, if anything.
 """
 
-from collections.abc import Callable
+import re
+from functools import cache
 from typing import Any, Final
 
+import msgspec
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from app.receivers.mirror import mirror_of
-from app.receivers.scalar import Convert, Unfit, convert_all_for, convert_exactly_for, taken_by
 from app.receivers.shape import DEPTH
+from app.receivers.tree import LEVELS, decoder_of
 
 __all__ = ["Shortcut", "shortcut_for"]
-
-Nested = Callable[[Any, int], None]
-"""Get what is under a key ready for the constructor, in its place; at a depth."""
 
 
 class _DoubtError(Exception):
     """It is not seen to be right."""
 
 
-_DOUBTS: Final = (_DoubtError, Unfit, TypeError, ValueError)  # orjson and the constructor raise the latter two
+# msgspec, orjson, and the constructor raise all but the first.
+_DOUBTS: Final = (_DoubtError, TypeError, ValueError, RecursionError)
+_MISTAKEN: Final = re.compile(rb'"(?=[-NnIi])(?!NaN"|-?Infinity")(?:-0|-?(?i:nan|inf|infinity|null)")')
+_SPELLED: Final = re.compile(rb"\\u00(?:[2-6]|7[0-9Aa])")  # a letter, a digit or a sign
 
 
-def _parse(text: str) -> Any:
-    if "\\u003a" in text or "\\u003A" in text:
+def _mistaken(text: bytes) -> bool:
+    """Whether the lenient decoder may make something of the text that it is not."""
+    return _MISTAKEN.search(text) is not None or _SPELLED.search(text) is not None
+
+
+def _parse(decoder: msgspec.json.Decoder[Any], text: bytes) -> Any:
+    tree = decoder.decode(text)
+    if b"\\" in text and b"\\u003" in text and (b"\\u003a" in text or b"\\u003A" in text):
         raise _DoubtError
-    tree = orjson.loads(text)
-    # Of two members with one key orjson keeps the last. As each has a colon, and strings keep theirs, what it writes
-    # again has fewer of them.
-    if orjson.dumps(tree).count(b":") != text.count(":"):
+    # Of two members with one key the last is kept. As each has a colon, and strings keep theirs, what is written again
+    # has fewer of them. That goes for unknown keys too, which only orjson keeps.
+    colons = text.count(b":")
+    if msgspec.json.encode(tree).count(b":") != colons and orjson.dumps(orjson.loads(text)).count(b":") != colons:
         raise _DoubtError
     return tree
 
 
-def _parse_items(text: str) -> tuple[list[Any], int]:
-    array = f"[{text}]"
-    try:
-        return _parse(array), len(text)
-    except orjson.JSONDecodeError as error:
-        array = array[: error.pos].rstrip(" \t\n\r")  # which is all of it where something follows its end
-    return _parse(array), len(array) - len("[]")
-
-
 class Shortcut:
-    """How trees become serialized messages of one type."""
+    """How texts become serialized messages of one type."""
 
-    def __init__(self, new: type[Message]) -> None:
-        self._new = new
-        self._scalars: dict[str, tuple[type | None, Convert]] = {}
-        self._nested: dict[str, Nested] = {}
-        self._oneofs: tuple[frozenset[str], ...] = ()
+    def __init__(self, message: Descriptor) -> None:
+        self._message = message
+        self._kind = GetMessageClass(message)
+        self._new = mirror_of(message)
 
-    def compile(self, message: Descriptor) -> None:
-        """Add the fields of `message`, whose type may nest in itself."""
-        for field in message.fields:
-            if field.message_type is not None:
-                ready = shortcut_for(field.message_type).ready
-                self._nested[field.json_name] = _all_ready(ready) if field.is_repeated else ready
-            elif field.is_repeated:
-                self._scalars[field.json_name] = (None, _convert_each(field))
-            else:
-                # There are no infinite floats, because orjson refuses them.
-                taken = float if field.type == FieldDescriptor.TYPE_DOUBLE else taken_by(field)
-                self._scalars[field.json_name] = (taken, convert_exactly_for(field))
-        oneofs = [frozenset(field.json_name for field in oneof.fields) for oneof in message.oneofs]
-        self._oneofs = tuple(keys for keys in oneofs if len(keys) > 1)
-
-    def read(self, text: str) -> bytes | None:
+    def read(self, text: bytes) -> bytes | None:
         """The message that `text` describes, serialized; None where it is in doubt."""
-        try:
-            return self._serialize(_parse(text), 0)
-        except _DOUBTS:
-            return None
+        found = self._read(text)
+        return None if found is None else found[0]
 
-    def read_items(self, key: str, text: str, depth: int) -> tuple[bytes, int, int] | None:
-        """The part of the message at a depth that is the array under `key`, whose items `text` begins with.
+    def read_items(self, field: FieldDescriptor, text: str, depth: int) -> tuple[bytes, int, int] | None:
+        """The part of the message at a depth that is the array of `field`, whose items `text` begins with.
 
         Returns:
             the part, the number of its items, and where they end: with the text, or before the end of the array; None
             where they are in doubt.
         """
-        try:
-            items, end = _parse_items(text)
-            return self._serialize({key: items}, depth), len(items), end
-        except _DOUBTS:
+        if depth + LEVELS >= DEPTH:
             return None
+        array = f"[{text}]"
+        found = self._read(array.encode(), field)
+        if found is None:
+            try:
+                orjson.loads(array)
+            except orjson.JSONDecodeError as error:  # it alone tells where
+                array = array[: error.pos].rstrip(" \t\n\r")  # which is all of it where something follows its end
+                found = self._read(array.encode(), field)
+        return None if found is None else (*found, len(array) - len("[]"))
 
-    def _serialize(self, tree: Any, depth: int) -> bytes:
-        self.ready(tree, depth)
-        return self._new(**tree).SerializeToString()
+    def _read(self, text: bytes, field: FieldDescriptor | None = None) -> tuple[bytes, int] | None:
+        """The message, or the part that is the array of `field`, serialized, and how many members or items it has."""
+        for leniently in (False, True):
+            if leniently and _mistaken(text):
+                return None
+            try:
+                tree = _parse(decoder_of(field or self._message, leniently=leniently), text)
+                return self._serialize({field.json_name: tree} if field else tree), len(tree)
+            except _DOUBTS as doubt:
+                if isinstance(doubt, msgspec.DecodeError) and not isinstance(doubt, msgspec.ValidationError):
+                    return None  # it is no JSON
+        return None
 
-    def ready(self, tree: Any, depth: int) -> None:
-        """Get an object ready for the constructor, to which nothing is left to refuse but numbers out of range."""
-        if type(tree) is not dict or depth > DEPTH:
+    def _serialize(self, tree: dict[str, Any]) -> bytes:
+        serialized = self._new(**tree).SerializeToString()
+        # Of two members of a oneof the mirror keeps both, and the message the last.
+        if self._kind.FromString(serialized).ByteSize() != len(serialized):
             raise _DoubtError
-        scalars, nested, unknown = self._scalars, self._nested, False
-        for key, value in tree.items():
-            if key in scalars:
-                taken, convert = scalars[key]
-                if type(value) is not taken and value is not None:
-                    tree[key] = convert(value)
-            elif key in nested:
-                if value is not None:
-                    nested[key](value, depth + 1)
-            else:
-                unknown = True
-        if self._oneofs and len(tree) > 1:
-            self._check_oneofs(tree)
-        if unknown:
-            for key in tree.keys() - scalars.keys() - nested.keys():
-                del tree[key]
-
-    def _check_oneofs(self, tree: dict[str, Any]) -> None:
-        for keys in self._oneofs:
-            if len(keys & tree.keys()) > 1:  # of which one may be null
-                raise _DoubtError
+        return serialized
 
 
-_SHORTCUTS: Final[dict[Descriptor, Shortcut]] = {}
-
-
+@cache
 def shortcut_for(message: Descriptor) -> Shortcut:
     """The shortcut to a message type."""
-    shortcut = _SHORTCUTS.get(message)
-    if shortcut is None:
-        shortcut = _SHORTCUTS[message] = Shortcut(mirror_of(message))
-        shortcut.compile(message)
-    return shortcut
-
-
-def _all_ready(ready: Nested) -> Nested:
-    def all_ready(values: Any, depth: int) -> None:
-        if type(values) is not list:
-            raise _DoubtError
-        for value in values:
-            ready(value, depth)
-
-    return all_ready
-
-
-def _convert_each(field: FieldDescriptor) -> Convert:
-    convert, convert_all = convert_exactly_for(field), convert_all_for(field)
-
-    def each(values: Any) -> list[Any]:
-        if type(values) is not list:
-            raise _DoubtError
-        ready = convert_all(values)
-        return [convert(value) for value in values] if ready is None else ready
-
-    return each
+    return Shortcut(message)

@@ -28,6 +28,8 @@ INTEGERS = {"timeUnixNano", "startTimeUnixNano", "endTimeUnixNano", "intValue", 
 SMALLEST = 32  # a piece holds a number
 PIECES = st.integers(SMALLEST, 200) | st.just(1 << 14)
 SHORTCUTS = st.sampled_from([0, 16, 64, 200, 1 << 14])
+NOT_FINITE = re.compile(rb'"(NaN|-?Infinity)"')
+ALIKE = re.compile(rb'"(?!NaN|-?Infinity)-?(?i:nan|inf|infinity|null)"|"-0|\\u00[2-7]')
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -130,8 +132,12 @@ def test_a_request_in_json_is_the_request(
 @given(REQUESTS, st.data())
 def test_a_request_as_it_is_written_takes_the_shortcut(request: tuple[Signal, Message], data: st.DataObject) -> None:
     signal, message = request
-    serialized = shortcut_for(message.DESCRIPTOR).read(data.draw(texts(message)).decode())
-    assert serialized is not None
+    text = data.draw(texts(message))
+    serialized = shortcut_for(message.DESCRIPTOR).read(text)
+    if serialized is None:
+        assert NOT_FINITE.search(text), "what is finite is not in doubt"
+        assert ALIKE.search(text), "nor is what is not, where nothing else looks like it"
+        return
     assert request_type(signal).FromString(serialized).SerializeToString() == message.SerializeToString()
 
 

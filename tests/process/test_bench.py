@@ -71,5 +71,6 @@ async def test_an_outage_costs_what_all_of_it_costs(tmp_path: Path) -> None:
 
 
 async def test_both_readers_of_json_are_timed() -> None:
-    (door,) = [door async for door in at_the_json_door([2], 2)]
-    assert door.ours_us > 0 < door.json_format_us
+    doors = [door async for door in at_the_json_door([2], 2)]
+    assert [(door.signal, door.items) for door in doors] == [("traces", 2), ("metrics", 2), ("logs", 2)]
+    assert all(door.ours_us > 0 < door.json_format_us for door in doors)

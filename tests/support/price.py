@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.console.passing import Passing
@@ -27,14 +28,16 @@ from app.pipeline.admission import Admission
 from app.queue import DiskQueue, LmdbStore
 from app.queue.contract import Entry
 from app.queue.shelf import Shelf
+from app.receivers.decode import request_type
 from app.receivers.handler import Handler
 from app.receivers.http_app import Limits, OtlpApp
 from app.receivers.http_bounds import Bounds, State
 from app.receivers.http_connection import Connection
 from app.receivers.http_server import HttpServer
 from app.receivers.meter import Meter
+from app.receivers.otlp_json import read_json
 from app.telemetry.metrics import Metrics
-from tests.support.bench.payload import request
+from tests.support.bench.payload import request, request_json
 
 __all__ = ["prices"]
 
@@ -43,6 +46,7 @@ _ROUNDS = 150
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a disk has moods of its own
 _MIB = 1 << 20
 _SMALL, _LARGE = request(1), request(100)
+_ITEMS = {Signal.TRACES: "spans", Signal.METRICS: "data points", Signal.LOGS: "records"}
 
 Work = Callable[[], Awaitable[None]]
 
@@ -174,6 +178,25 @@ def _merge(requests: int) -> Work:
     return work
 
 
+def _json(signal: Signal, body: bytes) -> Work:
+    """A request in JSON to checked and counted protobuf."""
+
+    async def work() -> None:
+        await read_json(signal, body)
+
+    return work
+
+
+def _json_format(signal: Signal, body: bytes) -> Work:
+    """The same as far as protobuf's own reader of JSON does it."""
+    kind = request_type(signal)
+
+    async def work() -> None:
+        json_format.Parse(body, kind()).SerializeToString()
+
+    return work
+
+
 async def _ratio(path: Work, measure: Work) -> float:
     spent: dict[Work, list[float]] = {path: [], measure: []}
     for _ in range(_ROUNDS):
@@ -196,6 +219,11 @@ async def _measure(directory: Path) -> dict[str, float]:
     return {
         "a request of one span at the door": await _ratio(_door(_SMALL, 50), _interpreter),
         "a request of a hundred spans at the door": await _ratio(_door(_LARGE, 20), _parsing(_LARGE, 20)),
+        **{
+            f"a request of a hundred {item} in JSON": await _ratio(_json(signal, body), _json_format(signal, body))
+            for signal, item in _ITEMS.items()
+            for body in [request_json(signal, 100)]
+        },
         "an append to the queue": append,
         "an append to the queue while somebody looks": watched,
         "a merge": await _ratio(_merge(2000), _interpreter),

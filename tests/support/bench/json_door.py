@@ -3,11 +3,12 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from google.protobuf import json_format
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.core.request import Signal
+from app.receivers.decode import request_type
 from app.receivers.otlp_json import read_json
 from tests.support.bench.payload import request_json
 
@@ -20,8 +21,9 @@ _TIMES = 7
 class JsonDoor:
     """Microseconds of processor time for a request: from its text to protobuf's bytes, checked and counted."""
 
-    spans: int
-    """In each request."""
+    signal: str
+    items: int
+    """Spans, data points or log records in each request."""
     ours_us: float
     json_format_us: float
 
@@ -30,27 +32,23 @@ class JsonDoor:
         return self.json_format_us / self.ours_us
 
     def __str__(self) -> str:
-        return f"{self.spans} spans a request: {self.ours_us:.0f} us, json_format {self.json_format_us:.0f} us"
+        return (
+            f"{self.items} of {self.signal} a request: {self.ours_us:.0f} us, json_format {self.json_format_us:.0f} us"
+        )
 
 
-async def at_the_json_door(sizes: Sequence[int], spans: int) -> AsyncIterator[JsonDoor]:
-    """Read about `spans` spans in requests of each size, some times in turn; the least of each counts."""
-    for size in sizes:
-        body, times = request_json(size), max(1, spans // size)
+async def at_the_json_door(sizes: Sequence[int], items: int) -> AsyncIterator[JsonDoor]:
+    """Read about `items` of each signal in requests of each size, some times in turn; the least of each counts."""
+    for signal, size in product(Signal, sizes):
+        body, times, kind = request_json(signal, size), max(1, items // size), request_type(signal)
         ours, theirs = [], []
         for _ in range(_TIMES):
             began = time.thread_time()
             for _ in range(times):
-                await read_json(Signal.TRACES, body)
+                await read_json(signal, body)
             ours.append(time.thread_time() - began)
             began = time.thread_time()
             for _ in range(times):
-                _count(json_format.Parse(body, ExportTraceServiceRequest()))
+                json_format.Parse(body, kind()).SerializeToString()
             theirs.append(time.thread_time() - began)
-        yield JsonDoor(size, 1e6 * min(ours) / times, 1e6 * min(theirs) / times)
-
-
-def _count(request: ExportTraceServiceRequest) -> tuple[bytes, int]:
-    """What remains to be done with a tree: its bytes go on, and its spans are counted."""
-    spans = sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
-    return request.SerializeToString(), spans
+        yield JsonDoor(signal.value, size, 1e6 * min(ours) / times, 1e6 * min(theirs) / times)

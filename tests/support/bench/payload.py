@@ -1,16 +1,20 @@
 """Requests as servers send them: spans with the attributes that instrumentation of HTTP sets, 330 bytes a span."""
 
-import json
 import random
 import struct
-from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from app.core.request import Signal
+from app.send.batch import Batches
+from app.send.otlp_json import to_json
+from app.send.shop import Shop
 
 __all__ = ["framed", "request", "request_json"]
 
@@ -23,6 +27,7 @@ _RESOURCE = {
     "k8s.pod.name": "checkout-6d5f7b8c9-x2x7p",
     "k8s.namespace.name": "shop",
 }
+_ENCODERS: dict[Signal, Callable[[Any], Any]] = {Signal.METRICS: encode_metrics, Signal.LOGS: encode_logs}
 _BEGAN_NS = 1_765_000_000_000_000_000
 
 
@@ -66,21 +71,11 @@ def framed(body: bytes) -> bytes:
     return struct.pack(">BI", 0, len(body)) + body
 
 
-def request_json(spans: int) -> bytes:
-    """`request` in OTLP's JSON: ids in hex, enums as numbers."""
-    document = MessageToDict(ExportTraceServiceRequest.FromString(request(spans)), use_integers_for_enums=True)
-    return json.dumps(_with_hex_ids(document), separators=(",", ":")).encode()
-
-
-def _with_hex_ids(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_hex_ids(each) for each in value]
-    if isinstance(value, dict):
-        return {
-            key: b64decode(each).hex() if key in {"traceId", "spanId", "parentSpanId"} else _with_hex_ids(each)
-            for key, each in value.items()
-        }
-    return value
+def request_json(signal: Signal, items: int) -> bytes:
+    """A request of so many items in OTLP's JSON: `request`, or what `otlp-service send` makes of the other signals."""
+    if signal is Signal.TRACES:
+        return to_json(signal, request(items))
+    return to_json(signal, _ENCODERS[signal](Batches(signal, Shop()).take(items)).SerializeToString())
 
 
 def _attributes(values: Mapping[str, str | int]) -> list[KeyValue]:

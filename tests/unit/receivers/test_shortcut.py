@@ -16,6 +16,7 @@ from app.receivers.mapping import Plan
 from app.receivers.otlp_json import serializing
 from app.receivers.shape import DEPTH
 from app.receivers.shortcut import shortcut_for
+from app.receivers.tree import LEVELS
 from app.receivers.turns import at_once
 
 EXPORTERS = Path(__file__).parent / "exporters"  # what the SDK for Node.js 2.12.0 sent
@@ -31,14 +32,14 @@ WRITTEN = {
 
 def read(kind: Any, text: str) -> Any:
     """The message of type `kind` that comes out, None where `text` is in doubt."""
-    serialized = shortcut_for(kind.DESCRIPTOR).read(text)
+    serialized = shortcut_for(kind.DESCRIPTOR).read(text.encode())
     return None if serialized is None else kind.FromString(serialized)
 
 
 @pytest.mark.parametrize(("signal", "path"), WRITTEN.values(), ids=WRITTEN.keys())
 def test_what_exporters_write_is_not_in_doubt(signal: Signal, path: Path) -> None:
     body = path.read_bytes()
-    serialized = shortcut_for(request_type(signal).DESCRIPTOR).read(body.decode())
+    serialized = shortcut_for(request_type(signal).DESCRIPTOR).read(body)
     assert serialized == at_once(serializing(signal, body, shortcut=0)) != b""
 
 
@@ -79,19 +80,19 @@ def counting_fills(signal: Signal, body: bytes) -> tuple[bytes, int]:
 
 
 def test_an_array_of_objects_is_read_up_to_its_end_or_to_that_of_the_text() -> None:
-    resource = shortcut_for(Resource.DESCRIPTOR)
+    resource, attributes = shortcut_for(Resource.DESCRIPTOR), Resource.DESCRIPTOR.fields_by_name["attributes"]
     part = Resource()
     part.attributes.add(key="é")
     part.attributes.add(key="]")
     serialized = part.SerializeToString()
-    assert resource.read_items("attributes", '{"key":"é"}, {"key":"]"}', 3) == (serialized, 2, 24)
-    assert resource.read_items("attributes", '{"key":"é"},{"key":"]"} ]},{"key":"a"}', 3) == (serialized, 2, 24)
-    assert resource.read_items("attributes", "{}]", 3) == (b"\n\0", 1, 2)
-    assert resource.read_items("attributes", '{"key":"a"},{"key":', 3) is None
-    assert resource.read_items("attributes", '{"key":"a"},{"key":[]', 3) is None
-    assert resource.read_items("attributes", '{"key":"a"},5]', 3) is None
-    assert resource.read_items("attributes", "{}", DEPTH - 1) is not None
-    assert resource.read_items("attributes", "{}", DEPTH) is None
+    assert resource.read_items(attributes, '{"key":"é"}, {"key":"]"}', 3) == (serialized, 2, 24)
+    assert resource.read_items(attributes, '{"key":"é"},{"key":"]"} ]},{"key":"a"}', 3) == (serialized, 2, 24)
+    assert resource.read_items(attributes, "{}]", 3) == (b"\n\0", 1, 2)
+    assert resource.read_items(attributes, '{"key":"a"},{"key":', 3) is None
+    assert resource.read_items(attributes, '{"key":"a"},{"key":[]', 3) is None
+    assert resource.read_items(attributes, '{"key":"a"},5]', 3) is None
+    assert resource.read_items(attributes, "{}", DEPTH - LEVELS - 1) is not None
+    assert resource.read_items(attributes, "{}", DEPTH - LEVELS) is None
 
 
 NOT_SEEN: dict[str, tuple[Any, str]] = {
@@ -112,6 +113,17 @@ NOT_SEEN: dict[str, tuple[Any, str]] = {
     "an integer out of range": (Span, '{"flags":4294967296}'),
     "an integer far out of range": (Span, '{"flags":"%s"}' % ("9" * 40)),
     "an integer out of every range": (Span, '{"startTimeUnixNano":18446744073709551616}'),
+    "an integer with an exponent": (Span, '{"startTimeUnixNano":"1e3"}'),
+    "no number for an integer": (Span, '{"startTimeUnixNano":"NaN"}'),
+    "no number in small letters": (AnyValue, '{"doubleValue":"nan"}'),
+    "no number with a sign": (AnyValue, '{"doubleValue":"-NaN"}'),
+    "an infinite number in short": (AnyValue, '{"doubleValue":"-Inf"}'),
+    "an infinite number in escapes": (AnyValue, '{"doubleValue":"I\\u004e\\u0046"}'),
+    "an infinite number in quotes": (AnyValue, '{"doubleValue":"1e400"}'),
+    "a negative zero in quotes": (AnyValue, '{"doubleValue":"-0"}'),
+    "null in quotes": (Span, '{"status":"null"}'),
+    "null in quotes for an integer": (Span, '{"flags":"Null"}'),
+    "null in quotes beside null": (Span, '{"name":null,"flags":"null"}'),
     "true for an integer": (Span, '{"flags":true}'),
     "a name for an enum": (Span, '{"kind":"SPAN_KIND_SERVER"}'),
     "digits in quotes for an enum": (Span, '{"kind":"1"}'),
@@ -142,12 +154,14 @@ def test_what_is_not_seen_to_be_right_is_in_doubt(kind: Any, text: str) -> None:
     assert read(kind, text) is None
 
 
-def test_messages_nest_as_deep_as_protobuf_reads_and_no_deeper() -> None:
+def test_messages_nest_as_deep_as_there_are_types_and_no_deeper() -> None:
     def nested(levels: int) -> str:
         return '{"arrayValue":{"values":[' * levels + "{}" + "]}}" * levels
 
-    assert read(AnyValue, nested(DEPTH // 2)) is not None
-    assert read(AnyValue, nested(DEPTH // 2 + 1)) is None
+    assert read(AnyValue, nested(LEVELS // 2)) is not None
+    assert read(AnyValue, nested(LEVELS // 2 + 1)) is None
+    assert read(AnyValue, nested(LEVELS // 2).replace("{}", '{"arrayValue":""}')) is None
+    assert read(AnyValue, nested(LEVELS // 2).replace("{}", '{"arrayValue":null}')) is not None
     assert read(AnyValue, '{"new":' + "[" * 100 + "]" * 100 + "}") == AnyValue()
     assert read(AnyValue, '{"new":' + "[" * 5000 + "]" * 5000 + "}") is None
 
@@ -169,7 +183,6 @@ def test_empty_objects_are_there_in_whatever_is_there() -> None:
 def test_numbers_come_in_every_form_that_is_exact() -> None:
     assert read(Span, '{"startTimeUnixNano":"18446744073709551615"}').start_time_unix_nano == (1 << 64) - 1
     assert read(Span, '{"startTimeUnixNano":18446744073709551615}').start_time_unix_nano == (1 << 64) - 1
-    assert read(Span, '{"startTimeUnixNano":"1e3"}').start_time_unix_nano == 1000
     assert read(AnyValue, '{"intValue":-9223372036854775808}').int_value == -1 << 63
     assert read(AnyValue, '{"intValue":"-5"}').int_value == -5
     assert read(AnyValue, '{"doubleValue":5}').double_value == 5
@@ -183,6 +196,13 @@ def test_numbers_come_in_every_form_that_is_exact() -> None:
     assert point.HasField("sum")
     point = read(HistogramDataPoint, '{"bucketCounts":[1,2],"explicitBounds":[1,"0.5"],"min":"NaN"}')
     assert (list(point.bucket_counts), list(point.explicit_bounds)) == ([1, 2], [1, 0.5])
+
+
+def test_texts_and_keys_are_what_their_escapes_say() -> None:
+    assert read(Span, '{"n\\u0061me":"\\u0061\\n\\ud83d\\ude00"}') == Span(name="a\n😀")
+    assert read(Span, '{"status":null,"name":"\\u00e9\\u001f"}') == Span(name="é\x1f")
+    assert read(Span, '{"name":"null"}') == Span(name="null")
+    assert read(AnyValue, '{"bytesValue":"null"}') == AnyValue(bytes_value=b"\x9e\xe9e")
 
 
 def test_colons_in_texts_do_not_matter() -> None:

@@ -48,7 +48,7 @@ def results() -> Results:
         clients=[Point("clients", at, "grpc", 2.0, MIB) for at in (1, 500)],
         depths=[Depth(1 << 30, 1.5, 0.5, 100 * MIB)],
         outages=[Outage(0, 3.0, MIB), Outage(30, 2.9, MIB)],
-        json=[JsonDoor(1, 10.0, 55.0)],
+        json=[JsonDoor("traces", 1, 10.0, 55.0)],
     )
 
 
@@ -129,14 +129,16 @@ def test_a_request_is_the_same_in_json() -> None:
     body = request(3)
     spans = ExportTraceServiceRequest.FromString(body)
     assert [len(spans.resource_spans[0].scope_spans[0].spans), request(3) == body] == [3, True]
-    assert json.loads(request_json(3))["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"].isalnum()
+    assert json.loads(request_json(Signal.TRACES, 3))["resourceSpans"][0]["scopeSpans"][0]["spans"][0][
+        "traceId"
+    ].isalnum()
 
 
 async def test_json_is_read_to_the_very_request() -> None:
-    read = await read_json(Signal.TRACES, request_json(3))
+    read = await read_json(Signal.TRACES, request_json(Signal.TRACES, 3))
     assert ExportTraceServiceRequest.FromString(read.body) == ExportTraceServiceRequest.FromString(request(3))
     # It is what protobuf's own reader is given in the comparison, too; only that it takes hex for base64.
-    json_format.Parse(request_json(3), ExportTraceServiceRequest())
+    json_format.Parse(request_json(Signal.TRACES, 3), ExportTraceServiceRequest())
 
 
 def test_the_sink_counts_what_is_gzipped_too() -> None:
