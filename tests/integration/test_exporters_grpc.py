@@ -316,6 +316,20 @@ class TestRefusal:
         assert isinstance(await refusal(exporter), TooLarge)
 
 
+async def sent_again(exporter: Exporter) -> int:
+    """Try until it is taken; returns how often it was not."""
+    failures = 0
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await exporter.consume(SMALL)
+            except Retryable:
+                failures += 1
+                await asyncio.sleep(0.1)
+            else:
+                return failures
+
+
 class TestConnection:
     async def test_refused_is_retryable(self, backend: Backend, exporter: Exporter, metrics: Metrics) -> None:
         await backend.stop()
@@ -328,12 +342,8 @@ class TestConnection:
         await backend.stop()
         assert isinstance(await refusal(exporter), Retryable)
         await backend.start()
-        async with asyncio.timeout(PATIENCE):
-            while len(backend.taken) < 2:
-                try:
-                    await exporter.consume(SMALL)
-                except Retryable:
-                    await asyncio.sleep(0.1)
+        await sent_again(exporter)
+        assert len(backend.taken) == 2
 
     @pytest.mark.parametrize(
         ("answer", "code"),
@@ -348,11 +358,13 @@ class TestConnection:
                 backend.script(Success(), answer)
                 await exporter.consume(SMALL)
                 assert isinstance(await refusal(exporter), Retryable)
-                await exporter.consume(SMALL)
+                late = await sent_again(exporter)  # gRPC may not have noticed yet that the connection has ended
             first, broken, again = backend.requests
-            assert (first.peer == again.peer) == isinstance(answer, ResetStream | Unheard), "only that call is broken"
+            only_that_call = isinstance(answer, ResetStream | Unheard)
+            assert (first.peer == again.peer) == only_that_call
+            assert late == 0 or not only_that_call
             assert first.peer == broken.peer
-        assert (count(metrics, code), count(metrics, "OK")) == (1, 2)
+        assert (count(metrics, code), count(metrics, "OK")) == (1 + late, 2)
 
     async def test_that_breaks_one_call_leaves_others_on_the_connection_alone(self, metrics: Metrics) -> None:
         def answer(received: Received) -> Answer:
