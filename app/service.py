@@ -107,12 +107,18 @@ class Service:
         headroom = self.headroom
         if headroom is not None:
             map_large_blocks()
+        loop = asyncio.get_running_loop()
         for number in (signals.SIGTERM, signals.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
-        asyncio.get_running_loop().add_signal_handler(signals.SIGHUP, self._on_hangup)
+            loop.add_signal_handler(number, self._on_signal, number)
 
         metrics.at_scrape(self._own_figures)
         async with AsyncExitStack() as lifetimes:
+            # Not by the loop: when that is closed, the signal would end the process again, before it can end by itself.
+            lifetimes.callback(
+                signals.signal,
+                signals.SIGHUP,
+                signals.signal(signals.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._on_hangup)),
+            )
             # Each is entered after what it hands its work to, and left before it. The admin port comes first and
             # goes last, so that health can be asked while the queue is recovered and while it is drained.
             desk = self._desk()
@@ -176,7 +182,7 @@ class Service:
             if console:
                 console.follow(retries, doors, http_port=http.port, grpc_port=grpc.port)
                 await lifetimes.enter_async_context(console)
-            self._let_change(retries, tls, tracing, exporter)
+            self._let_change((*retries.values(), dispatcher), tls, tracing, exporter)
             hearts = await self._begin_beating(lifetimes, retries)
             health.ready_now()
             _log.info(
@@ -211,7 +217,7 @@ class Service:
 
     def _let_change(
         self,
-        retries: Mapping[Signal, Retry],
+        patient: Iterable[Retry | Dispatcher],
         tls: "ServerTls | None",
         tracing: "SelfTracing | None",
         exporter: Renewable,
@@ -220,7 +226,7 @@ class Service:
 
         def retry(new: Settings) -> Switch:
             def switch() -> None:
-                for each in retries.values():
+                for each in patient:
                     each.adopt(new.exporter.retry)
 
             return switch

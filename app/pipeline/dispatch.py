@@ -23,7 +23,7 @@ from app.pipeline.batch import due_in
 from app.pipeline.delivery import Delivery
 from app.pipeline.ledger import Ledger
 from app.queue import Queue
-from app.settings import ExporterSettings
+from app.settings import ExporterSettings, RetrySettings
 from app.telemetry.metrics import Metrics
 
 __all__ = ["Dispatcher"]
@@ -73,6 +73,10 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.tasks = []
+
+    def adopt(self, settings: RetrySettings) -> None:
+        """Tell of other settings from the next refusal on."""
+        self._ledger.pause = settings.max_interval
 
     async def drain(self, seconds: float) -> None:
         """Send what waits without waiting for more, until the queue is empty or `seconds` have passed."""

@@ -19,7 +19,7 @@ class Ledger:
         self._queue = queue
         self._metrics = metrics
         self._clock = clock
-        self._pause = pause
+        self.pause = pause
 
     def taken(self, lease: Lease, rejection: PartlyRejected | None = None) -> None:
         """The destination took what was leased, but for the items of `rejection`."""
@@ -50,7 +50,7 @@ class Ledger:
                 reason=str(refusal),
                 items=dead,
                 noun=noun,
-                pause_seconds=self._pause,
+                pause_seconds=self.pause,
             )
         else:
             _log.error(

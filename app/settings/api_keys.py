@@ -25,7 +25,7 @@ def read_list(value: object) -> object:
         return [item.strip() for item in value.split(",") if item.strip()]
     try:
         parsed = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError('it begins like JSON but is not; write a,b or ["a", "b"]') from error
     if not all(isinstance(item, str) for item in parsed):
         raise ValueError('it is not a list of text; write a,b or ["a", "b"]')

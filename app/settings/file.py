@@ -40,6 +40,8 @@ def read_text(text: str, name: str) -> tuple[dict[str, Value], list[str]]:
         return {}, [f"{place}: not YAML: {problem}"]
     except yaml.YAMLError as error:
         return {}, [f"{name}: not YAML: {str(error).splitlines()[0]}"]
+    except RecursionError:
+        return {}, [f"{name}: not YAML: lists and maps are in each other too often"]
     reader = _Reader(name)
     if root is not None and not _is_null(root):
         reader.section(root, "")

@@ -87,7 +87,7 @@ def parse_pairs(text: str, *, encoded: bool = False) -> dict[str, str]:
 def _parse_json(text: str) -> dict[str, str]:
     try:
         parsed = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("it begins like JSON but is not; write name=value,name=value or a JSON object") from error
     if not isinstance(parsed, dict) or not all(isinstance(value, str) for value in parsed.values()):
         raise ValueError('it is not a JSON object of strings; write {"name": "value"}')

@@ -5,6 +5,7 @@ A section is frozen and holds plain values: durations are seconds, sizes are byt
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,6 +42,8 @@ __all__ = [
 
 _KiB = 1 << 10
 _MiB = 1 << 20
+_NO_PATH = re.compile("\0|[\ud800-\udc7f\udd00-\udfff]")
+"""What no path holds: an end, and halves of characters that stand for no byte of a name."""
 
 DISK_RESERVE = 16 * _MiB
 """What a queue on disk keeps free of `queue.max_bytes`, so that a full one can still take acknowledgements."""
@@ -93,12 +96,12 @@ def _quotas(value: object) -> object:
         return value
     try:
         return json.loads(value or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError('it is not JSON; write {"name": {"items_per_second": 1000}}') from error
 
 
 def _some(value: object) -> object:
-    if isinstance(value, str) and (not value or "\0" in value):
+    if isinstance(value, str) and (not value or _NO_PATH.search(value)):
         raise ValueError(f"{value!r} is not a path; write one")
     return value
 

@@ -64,9 +64,13 @@ class TextFormatter(logging.Formatter):
         padded = f"{level:<7}"
         record.level = f"\x1b[{_COLOURS[level]}m{padded}\x1b[0m" if self._colour and level in _COLOURS else padded
         # What others say may be in it: it shall neither begin a line nor command a terminal.
-        text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], record.getMessage())
+        text = _harmless(record.getMessage())
         record.text = f"{text} (and {more} more like it)" if more else text
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        # Indented, because the exception's message may have lines.
+        return "\n".join(f"  {_harmless(line)}" for line in super().formatException(ei).split("\n"))
 
 
 class Lines(logging.StreamHandler[TextIO]):
@@ -167,6 +171,10 @@ def _kind(record: logging.LogRecord) -> tuple[str, ...]:
 
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
     return record.args if isinstance(record.args, Mapping) else {}
+
+
+def _harmless(text: str) -> str:
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _more(record: logging.LogRecord) -> int:

@@ -116,6 +116,18 @@ async def test_how_long_to_wait_changes_with_the_next_failure(tmp_path: Path, ba
         await backend.received(lambda b: identities(request.body for request in b.taken) == [1])
 
 
+async def test_how_often_one_who_refuses_us_is_tried_is_told_as_it_is_now(tmp_path: Path, backend: Backend) -> None:
+    async with Service(tmp_path, exporter(backend.http_endpoint)) as service:
+        await hang_up(service, exporter(backend.http_endpoint, retry={"max_interval": "7s"}))
+        backend.script(Http(401))
+        assert await post(service) == 200
+
+        async def told() -> bool:
+            return "and every 7 s one batch tries whether it has changed" in service.log
+
+        await service.until(told, "we are refused")
+
+
 async def test_what_clients_are_shown_changes(tmp_path: Path, backend: Backend) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
@@ -238,6 +250,26 @@ async def test_what_has_a_mistake_changes_nothing(tmp_path: Path, backend: Backe
         assert await post(service, **{"x-api-key": "sesame"}) == 200
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exporter: " + "[" * 20_000,
+        'server: {tls: {cert_file: "\\ud800", key_file: "\\ud800"}}',
+        f"auth: {{quotas: '{'[' * 100_000}'}}",
+    ],
+)
+async def test_what_nothing_can_be_made_of_ends_nothing(tmp_path: Path, text: str) -> None:
+    async with Service(tmp_path, {}) as service:
+        (tmp_path / "config.yaml").write_text(text)
+        service.signal(signal.SIGHUP)
+
+        async def refused() -> bool:
+            return "the configuration is not read again, and stays as it was: " in service.log
+
+        await service.until(refused, "it is refused")
+        assert await post(service) == 200
+
+
 async def test_what_takes_effect_at_the_next_start_is_named_and_the_console_shows_what_is_in_force(
     tmp_path: Path,
 ) -> None:
@@ -301,6 +333,15 @@ async def test_one_that_is_starting_or_ending_is_not_ended_by_it(tmp_path: Path,
         assert await service.wait() == 0
     finally:
         service.kill()
+
+
+async def test_one_that_ends_is_not_killed_by_it_at_the_last(tmp_path: Path) -> None:
+    async with Service(tmp_path, {}) as service:
+        service.signal(signal.SIGTERM)
+        while service.returncode is None:
+            service.signal(signal.SIGHUP)
+            await asyncio.sleep(0.001)
+        assert service.returncode == 0
 
 
 async def test_one_whose_terminal_is_closed_ends_as_for_ctrl_c(tmp_path: Path) -> None:

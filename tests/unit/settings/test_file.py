@@ -102,6 +102,7 @@ def test_a_value_of_another_shape_is_told(text: str, problem: str) -> None:
         ("server: {}\n---\nserver: {}\n", "c.yaml:2:1: not YAML: "),
         ("server: *nowhere\n", "c.yaml:1:9: not YAML: "),
         ("server: \x01\n", "c.yaml: not YAML: "),
+        (f"exporter: {'[' * 20_000}", "c.yaml: not YAML: "),
     ],
 )
 def test_what_is_no_yaml_is_told_with_line_and_column(text: str, place: str) -> None:

@@ -207,6 +207,14 @@ def test_what_others_say_neither_begins_a_line_nor_commands_a_terminal() -> None
     assert stream.getvalue().endswith(": refused: a\\nb\\x1b[2J\\u2028\\x9b\n")
 
 
+def test_what_others_say_in_an_exception_does_neither() -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream)
+    ours.error("failed", "it failed", fault=ValueError("a\n12:34:56.789 error   b\x1b[2J\r\x9b"))
+    _, *lines = stream.getvalue().split("\n")
+    assert lines == ["  ValueError: a", "  12:34:56.789 error   b\\x1b[2J\\r\\x9b", ""]
+
+
 def test_what_grpc_says_of_a_clients_metadata_is_not_told() -> None:
     stream = io.StringIO()
     configure("debug", "json", stream)
