@@ -107,18 +107,9 @@ class Service:
         headroom = self.headroom
         if headroom is not None:
             map_large_blocks()
-        loop = asyncio.get_running_loop()
-        for number in (signals.SIGTERM, signals.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-
         metrics.at_scrape(self._own_figures)
         async with AsyncExitStack() as lifetimes:
-            # Not by the loop: when that is closed, the signal would end the process again, before it can end by itself.
-            lifetimes.callback(
-                signals.signal,
-                signals.SIGHUP,
-                signals.signal(signals.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._on_hangup)),
-            )
+            self._heed_signals(lifetimes)
             # Each is entered after what it hands its work to, and left before it. The admin port comes first and
             # goes last, so that health can be asked while the queue is recovered and while it is drained.
             desk = self._desk()
@@ -405,6 +396,14 @@ class Service:
         await asyncio.wait({drain})
         if not drain.cancelled():
             drain.result()
+
+    def _heed_signals(self, lifetimes: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signals.SIGTERM, signals.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        # Not by the loop: when that is closed, the signal would end the process again, before it can end by itself.
+        before = signals.signal(signals.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._on_hangup))
+        lifetimes.callback(signals.signal, signals.SIGHUP, before)
 
     def _on_signal(self, number: signals.Signals) -> None:
         if self._stop.is_set():

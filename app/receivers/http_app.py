@@ -73,14 +73,16 @@ class _Head:
         self.content_encoding = given.get(b"content-encoding", b"")
         self.length = int(given.get(b"content-length", 0))
         self.accept = given.get(b"accept", b"")
-        self.traceparent = given.get(b"traceparent", b"")
+        self.traceparent = _all(headers, b"traceparent") if b"traceparent" in given else b""  # of two there is none
         self.authorization = given.get(b"authorization", b"")
         self.api_key = given.get(b"x-api-key", b"")
         self.origin = given.get(b"origin", b"")
-        self.instances = b""
-        if _INSTANCES in given:
-            self.instances = b",".join(value for name, value in headers if name == _INSTANCES)
+        self.instances = _all(headers, _INSTANCES) if _INSTANCES in given else b""
         self.encoding = read_content_type(self.content_type)
+
+
+def _all(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    return b",".join(value for each, value in headers if each == name)
 
 
 class OtlpApp:

@@ -4,6 +4,7 @@ Of warnings, errors and what else may come again and again one of its kind is to
 besides is told with the next, or when the minute is over.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -27,8 +28,12 @@ _LIBRARY: Final = "library"
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: ``time``, ``level``, ``event``, ``message``, ``logger`` and ``fields``; where there are
-    such ``more_like_it``, ``trace_id``, ``span_id`` and ``exception``.
+    such ``more_like_it``, ``trace_id``, ``span_id`` and ``exception``. In ASCII where the stream has no more.
     """
+
+    def __init__(self, *, ascii_only: bool = False) -> None:
+        super().__init__()
+        self._ascii_only = ascii_only
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -46,7 +51,7 @@ class JsonFormatter(logging.Formatter):
             line |= {"trace_id": ids.trace_id, "span_id": ids.span_id}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, ensure_ascii=self._ascii_only, default=str)
 
 
 class TextFormatter(logging.Formatter):
@@ -133,7 +138,8 @@ def configure(level: str, form: Literal["json", "text"], stream: TextIO = sys.st
     """
     handler = Lines(stream)
     colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(colour=colour))
+    narrow = codecs.lookup(stream.encoding or "utf-8").name != "utf-8"
+    handler.setFormatter(JsonFormatter(ascii_only=narrow) if form == "json" else TextFormatter(colour=colour))
     logging.getLogger().handlers[:] = [handler]
     set_level(level)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_metadata)

@@ -47,11 +47,11 @@ def own(backend: Backend, name: str = "") -> list[Item]:
     return [span for span in backend.spans() if span.service == "gateway" and str(span.name).startswith(name)]
 
 
-async def post(service: Service, signal: Signal, **headers: str) -> None:
-    kind = {"Content-Type": "application/x-protobuf"}
+async def post(service: Service, signal: Signal, *pairs: tuple[str, str], **headers: str) -> None:
+    said = [("Content-Type", "application/x-protobuf"), *pairs, *headers.items()]
     async with (
         ClientSession() as session,
-        session.post(service.http_url + signal.path, data=one_item(signal), headers=kind | headers) as answer,
+        session.post(service.http_url + signal.path, data=one_item(signal), headers=said) as answer,
     ):
         assert answer.status == 200
 
@@ -250,7 +250,8 @@ async def test_a_traceparent_that_is_none_makes_no_link_and_harms_nobody(tmp_pat
         for traceparent in hostile:
             await post(service, Signal.LOGS, traceparent=traceparent)
             await call(service, one_item(Signal.TRACES), (("traceparent", traceparent),))
-        await service.settled(lambda s: s.books(Signal.LOGS).sent == len(hostile), "delivered")
+        await post(service, Signal.LOGS, *(("traceparent", caller(number)[0]) for number in (1, 2)))
+        await service.settled(lambda s: s.books(Signal.LOGS).sent == len(hostile) + 1, "delivered")
         await service.settled(lambda s: s.books(Signal.TRACES).sent == len(hostile), "delivered")
     spans = own(backend)
     assert spans

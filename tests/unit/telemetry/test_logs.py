@@ -38,6 +38,15 @@ def test_json_is_one_object_a_line() -> None:
     assert second["message"] == "next"
 
 
+@pytest.mark.parametrize(("encoding", "written"), [("utf-8", "é😀"), ("latin-1", "\\u00e9\\ud83d\\ude00")])
+def test_json_is_json_whatever_the_stream_can_hold(encoding: str, written: str) -> None:
+    raw = io.BytesIO()
+    configure("info", "json", io.TextIOWrapper(raw, encoding, errors="backslashreplace", write_through=True))
+    ours.info("well", "%(what)s", what="é😀")
+    line = raw.getvalue().decode(encoding)
+    assert (json.loads(line)["message"], written in line) == ("é😀", True)
+
+
 def test_json_tells_exceptions() -> None:
     stream = io.StringIO()
     configure("info", "json", stream)
