@@ -221,10 +221,10 @@ def run(directory: Path, ca_file: Path | None, *, once: bool, traffic: bool) -> 
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         environment["FORCE_COLOR"] = "1"  # what the service prints comes to this terminal through us
     client = Client(environment, ca_file)
+    print(f"The console, a page that shows what the service does: http://127.0.0.1:{admin}/", flush=True)
     service = Service(environment)
     try:
         service.wait_until_ready()
-        print(f"The console, a page that shows what the service does: http://127.0.0.1:{admin}/", flush=True)
         for kind, protocol, texts in SENT:
             client.send(kind, protocol, grpc if protocol == "grpc" else http, len(texts))
             service.wait_until_printed(texts)

@@ -14,7 +14,7 @@ from app.exporters.answer import plain
 from app.exporters.lines import points_of, severity_of, value_text
 from app.exporters.values import exception, service_name, text_of
 
-__all__ = ["Attributes", "Event", "Link", "Point", "Record", "Span", "points_in", "records_in", "spans_in"]
+__all__ = ["Attributes", "Event", "Link", "Point", "Record", "Span", "cost_of", "points_in", "records_in", "spans_in"]
 
 _NAME_LIMIT = 200
 _VALUE_LIMIT = 2000
@@ -70,7 +70,7 @@ class Span:
     left_out: int
     """Attributes, events and links beyond what is kept."""
     cost: int
-    """Bytes that it takes in memory, more or less."""
+    """Bytes that it takes in memory, more or less, without its resource, which it has in common with others."""
 
     @property
     def duration_ns(self) -> int:
@@ -88,6 +88,12 @@ class Point:
     value: str
     attributes: Attributes
 
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes in memory, more or less."""
+        texts = self.service, self.metric, self.kind, self.value
+        return sum(map(len, texts)) + _OBJECT_COST * (1 + len(texts)) + cost_of(self.attributes)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -101,6 +107,12 @@ class Record:
     body: str
     attributes: Attributes
     trace_id: str
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes in memory, more or less."""
+        texts = self.service, self.severity, self.body, self.trace_id
+        return sum(map(len, texts)) + _OBJECT_COST * (1 + len(texts)) + cost_of(self.attributes)
 
 
 def spans_in(body: bytes) -> Iterator[Span]:
@@ -155,6 +167,7 @@ def _span(span: trace_pb2.Span, service: str, resource: Attributes, scope: str) 
         + max(0, len(span.events) - _DETAILS)
         + max(0, len(span.links) - _DETAILS)
     )
+    texts = name, message, service, scope, *(text for event in events for text in (event.name, event.failure))
     kept = [attributes, *(event.attributes for event in events), *(link.attributes for link in links)]
     return Span(
         trace_id=span.trace_id[:16].hex(),
@@ -173,7 +186,7 @@ def _span(span: trace_pb2.Span, service: str, resource: Attributes, scope: str) 
         events=events,
         links=links,
         left_out=left_out,
-        cost=len(name) + len(message) + sum(map(_cost, kept)) + _OBJECT_COST * (3 + len(events) + len(links)),
+        cost=sum(map(len, texts)) + sum(map(cost_of, kept)) + _OBJECT_COST * (3 + len(events) + len(links)),
     )
 
 
@@ -195,7 +208,8 @@ def _attributes(pairs: Sequence[KeyValue]) -> Attributes:
     return tuple((plain(pair.key, _NAME_LIMIT), _clip(text_of(pair.value))) for pair in pairs[:_ATTRIBUTES])
 
 
-def _cost(attributes: Iterable[tuple[str, str]]) -> int:
+def cost_of(attributes: Iterable[tuple[str, str]]) -> int:
+    """Bytes that attributes take in memory, more or less."""
     return sum(len(key) + len(value) + _OBJECT_COST for key, value in attributes)
 
 

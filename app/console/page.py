@@ -160,7 +160,10 @@ def table(
     def cells(row: Sequence[Child], name: str) -> list[Markup]:
         classes = [*kinds, *[""] * (len(row) - len(kinds))]
         scope = "col" if name == "th" else None
-        return [tag(name, cell, class_=kind or None, scope=scope) for cell, kind in zip(row, classes, strict=True)]
+        return [
+            tag("td", class_=kind or None) if cell == "" else tag(name, cell, class_=kind or None, scope=scope)
+            for cell, kind in zip(row, classes, strict=True)
+        ]
 
     above = [
         tag("th", name, colspan=width, scope="colgroup", class_="group") if name else tag("td", "")

@@ -4,6 +4,7 @@ Invariants, each with a test of its name:
 
 - While nobody looks there is no tap, and nothing is decoded.
 - What waits to be decoded is bounded, and so is the time that decoding takes of each second; what is more is counted.
+- What is kept is bounded, in number and in bytes; what came longest ago goes first.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ _LINGER_SECONDS = 10.0
 _FORGET_SECONDS = 600.0
 _POINTS = 500
 _RECORDS = 300
+_KEPT_BYTES = 4 << 20
+"""Of points, and of records; that of traces is their book's."""
 
 
 @dataclass(slots=True)
@@ -60,8 +63,10 @@ class Passing:
         self.traces = TraceBook()
         self.points: OrderedDict[tuple[object, ...], Point] = OrderedDict()
         """The latest of each series; what came last is last."""
-        self.records: deque[Record] = deque(maxlen=_RECORDS)
+        self._points_bytes = 0
+        self.records: deque[Record] = deque()
         """What came last is last."""
+        self._records_bytes = 0
         self.shares: dict[Signal, Share] = {}
 
     def look(self, signal: Signal) -> None:
@@ -125,14 +130,21 @@ class Passing:
                         yield
                 case Signal.LOGS:
                     for record in records_in(request.body):
-                        self.records.append(record)
+                        self._remember(record)
                         yield
         except DecodeError:  # not what the door let in; it is the destination's to say so
             self.shares[request.signal].left_out += 1
 
     def _note(self, point: Point) -> None:
         key = (point.service, point.metric, point.attributes)
+        before = self.points.pop(key, None)
         self.points[key] = point
-        self.points.move_to_end(key)
-        if len(self.points) > _POINTS:
-            self.points.popitem(last=False)
+        self._points_bytes += point.cost - (before.cost if before else 0)
+        while len(self.points) > _POINTS or self._points_bytes > _KEPT_BYTES:
+            self._points_bytes -= self.points.popitem(last=False)[1].cost
+
+    def _remember(self, record: Record) -> None:
+        self.records.append(record)
+        self._records_bytes += record.cost
+        while len(self.records) > _RECORDS or self._records_bytes > _KEPT_BYTES:
+            self._records_bytes -= self.records.popleft().cost

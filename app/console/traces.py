@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from app.console.decode import Attributes, Span
+from app.console.decode import Attributes, Span, cost_of
 from app.settings.units import parse_duration
 
 __all__ = ["Query", "Row", "Trace", "TraceBook"]
@@ -19,6 +19,8 @@ __all__ = ["Query", "Row", "Trace", "TraceBook"]
 _TRACES = 300
 _SPANS = 1000
 _BYTES = 16 << 20
+_SHARE = 4
+"""One trace has at most this part of all bytes."""
 
 
 class Row(NamedTuple):
@@ -42,19 +44,25 @@ class Trace:
     failed: int = 0
     services: dict[str, None] = field(default_factory=dict)
     """In the order in which they came."""
+    _resources: set[int] = field(default_factory=set)
+    """Those of its spans, by their identity."""
 
-    def add(self, span: Span) -> int:
-        """Keep a span; returns the bytes that it takes."""
-        if len(self.spans) >= _SPANS:
+    def add(self, span: Span, most_bytes: int) -> int:
+        """Keep a span, unless there are enough, or they take `most_bytes`; returns the bytes that it takes."""
+        if len(self.spans) >= _SPANS or self.cost >= most_bytes:
             self.left_out += 1
             return 0
+        cost = span.cost
+        if id(span.resource) not in self._resources:
+            self._resources.add(id(span.resource))
+            cost += cost_of(span.resource)
         self.spans.append(span)
         self.start_ns = min(self.start_ns or span.start_ns, span.start_ns)
         self.end_ns = max(self.end_ns, span.end_ns)
         self.failed += span.failed
         self.services.setdefault(span.service)
-        self.cost += span.cost
-        return span.cost
+        self.cost += cost
+        return cost
 
     @property
     def duration_ns(self) -> int:
@@ -159,7 +167,7 @@ class TraceBook:
     def add(self, span: Span) -> None:
         trace = self._traces.setdefault(span.trace_id, Trace(span.trace_id))
         self._traces.move_to_end(span.trace_id)
-        self._bytes += trace.add(span)
+        self._bytes += trace.add(span, max(1, self._most_bytes // _SHARE))
         while len(self._traces) > self._most_traces or (self._bytes > self._most_bytes and len(self._traces) > 1):
             _, oldest = self._traces.popitem(last=False)
             self._bytes -= oldest.cost

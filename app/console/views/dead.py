@@ -19,6 +19,7 @@ __all__ = ["ACTIONS", "PATH", "Choice", "DeadView", "done"]
 PATH = "/console/dead"
 ACTIONS = ("replay", "purge")
 _SHOWN = 200
+_DIGITS = 20
 _TELLS = {
     "replay": "Move {what} back to the queue, to be delivered like any other?",
     "purge": "Delete {what} for good? This cannot be undone.",
@@ -45,6 +46,8 @@ class Choice:
         sequence, signal, reason = given.get("sequence"), given.get("signal"), given.get("reason")
         if sequence is None and (signal is None or reason is None):
             raise ValueError("no letters are named; choose some on the page")
+        if sequence is not None and not _is_number(sequence):
+            raise ValueError(f"{sequence[:40]!r} is no number of a letter; choose one on the page")
         return cls(None if sequence is None else int(sequence), None if signal is None else Signal(signal), reason)
 
     def fields(self) -> dict[str, str]:
@@ -132,6 +135,11 @@ class DeadView:
         )
 
 
+def _is_number(text: str) -> bool:
+    """Whether it may be one that this service wrote: of 64 bits."""
+    return text.isdecimal() and len(text) <= _DIGITS
+
+
 def done(action: str, moved: Mapping[str, int]) -> str:
     """The address of the page that tells what was done."""
     return f"{PATH}?{urlencode({'done': action, **moved})}"
@@ -142,7 +150,7 @@ def _done(given: Mapping[str, str]) -> Sequence[Markup]:
     if action not in ACTIONS:
         return []
     letters, items, left = (
-        int(text) if text.isdecimal() else 0 for text in map(given.get, ("letters", "items", "left"), ("",) * 3)
+        int(text) if _is_number(text) else 0 for text in map(given.get, ("letters", "items", "left"), ("",) * 3)
     )
     went = "went back to the queue" if action == "replay" else f"{'was' if letters == 1 else 'were'} deleted"
     rest = f" {plural(left, 'letter')} stayed: damaged, or there was no room." if left else ""

@@ -1,9 +1,11 @@
 """Metrics and logs as they pass, and what all such views say of how much of it they show."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, takewhile
+from typing import TypeVar
 from urllib.parse import urlencode
 
-from app.console.decode import Attributes, Record
+from app.console.decode import Attributes, Point, Record
 from app.console.html import Markup, join, tag
 from app.console.page import Live, Part, hint, table
 from app.console.passing import Passing
@@ -13,7 +15,11 @@ from app.core.request import Signal
 
 __all__ = ["LogsView", "MetricsView", "share"]
 
+T = TypeVar("T", Point, Record)
+
 _SHOWN = 200
+_SHOWN_BYTES = 512 << 10
+"""A page is written anew each second, so it is bounded in what its rows take, too."""
 
 
 def share(passing: Passing, signal: Signal) -> Markup:
@@ -55,6 +61,7 @@ class MetricsView:
         if not found:
             return join(told, hint(tag("p", "No series that has passed has this in it.")))
         found.sort(key=lambda point: (point.service, point.metric))
+        shown = _first(found)
         rows = [
             [
                 point.service,
@@ -64,11 +71,13 @@ class MetricsView:
                 point.kind,
                 clock(point.time_ns),
             ]
-            for point in found[:_SHOWN]
+            for point in shown
         ]
         head = ["Service", "Metric", "Latest value", "Attributes", "Kind", "At"]
         return join(
-            told, table("The latest of each series", head, rows, ["", "", "value", "wide", "", ""]), _more(found)
+            told,
+            table("The latest of each series", head, rows, ["", "", "value", "wide", "", ""]),
+            _more(len(found) - len(shown)),
         )
 
 
@@ -100,6 +109,7 @@ class LogsView:
         if not found:
             return join(told, hint(tag("p", "No record that has passed has this in it.")))
         found.sort(key=lambda record: -record.time_ns)
+        shown = _first(found)
         rows = [
             [
                 clock(record.time_ns),
@@ -109,11 +119,13 @@ class LogsView:
                 pairs(record.attributes),
                 self._trace(record),
             ]
-            for record in found[:_SHOWN]
+            for record in shown
         ]
         head = ["Time", "Severity", "Service", "Message", "Attributes", "Trace"]
         return join(
-            told, table("Log records, the latest first", head, rows, ["", "", "", "wide", "wide", ""]), _more(found)
+            told,
+            table("Log records, the latest first", head, rows, ["", "", "", "wide", "wide", ""]),
+            _more(len(found) - len(shown)),
         )
 
     def _trace(self, record: Record) -> Markup:
@@ -155,6 +167,11 @@ def _filter(path: str, text: str) -> Markup:
     )
 
 
-def _more(found: Sequence[object]) -> Markup:
-    more = len(found) - _SHOWN
+def _first(found: Sequence[T]) -> Sequence[T]:
+    """Those that a page has room for; one at least."""
+    reached = accumulate(item.cost for item in found)
+    return found[: max(1, min(_SHOWN, sum(1 for _ in takewhile(lambda taken: taken <= _SHOWN_BYTES, reached))))]
+
+
+def _more(more: int) -> Markup:
     return tag("p", f"{count(more)} more are not shown.", class_="note") if more > 0 else join()

@@ -25,7 +25,10 @@ _SHOWN = 100
 _IN_ONE_TURN = 50
 """Spans that are written in one turn of the event loop: 10 ms."""
 _WRITTEN = 4
-"""Traces that are kept as they were written."""
+"""Traces that are kept as they were written …"""
+_WRITTEN_CHARACTERS = 8 << 20
+"""… but for one at least, no more than this."""
+_SERVICES = 200
 
 
 class TracesView:
@@ -50,7 +53,11 @@ class TracesView:
         return [_search(query), Live("services", self._services()), Live("traces", self._list(query))]
 
     def _services(self) -> Markup:
-        return tag("datalist", [tag("option", value=name) for name in self._passing.traces.services()], id="services")
+        return tag(
+            "datalist",
+            [tag("option", value=name) for name in self._passing.traces.services()[:_SERVICES]],
+            id="services",
+        )
 
     def _list(self, query: Query) -> Markup:
         found = self._passing.traces.find(query)
@@ -84,7 +91,9 @@ class TracesView:
         if state not in self._written:
             written = await self._write(trace)
             self._written[state] = written
-            if len(self._written) > _WRITTEN:
+            while len(self._written) > _WRITTEN or (
+                len(self._written) > 1 and sum(map(len, self._written.values())) > _WRITTEN_CHARACTERS
+            ):
                 del self._written[next(iter(self._written))]
             return written
         return self._written[state]

@@ -269,6 +269,12 @@ async def pass_(desktop: Desktop, signal: Signal, body: bytes, items: int = 1) -
     await desktop.door.consume(ExportRequest(signal, body, items))
 
 
+def show(desktop: Desktop, signal: Signal, body: bytes) -> None:
+    """What `pass_` does, past a queue that has no room for it."""
+    assert desktop.door.tap is not None
+    desktop.door.tap(ExportRequest(signal, body, 1))
+
+
 async def test_what_passed_before_somebody_looked_was_not_decoded(desktop: Desktop) -> None:
     await pass_(desktop, TRACES, spans("web", span("before")))
     assert desktop.door.tap is None
@@ -398,6 +404,44 @@ async def test_logs_are_shown_with_the_latest_first_and_lead_to_their_traces(des
     assert page.count(f'href="/console/traces?trace={1:032x}"') == 1
     assert "started" not in await desktop.text("/console/logs", text="broke")
     assert "No record that has passed has this in it." in await desktop.text("/console/logs", text="nothing")
+
+
+@pytest.mark.parametrize(("path", "signal"), [("metrics", METRICS), ("logs", LOGS)])
+async def test_a_page_has_as_many_rows_as_fit_into_half_a_mebibyte(desktop: Desktop, path: str, signal: Signal) -> None:
+    await desktop.get(f"/console/{path}")
+    large = {f"k{n}": "x" * 2000 for n in range(64)}
+    for n in range(10):
+        body = (
+            gauges("web", {f"m{n}": 1}, large)
+            if signal is METRICS
+            else log_records("web", LogRecord(event_name="e", attributes=pairs(large)))
+        )
+        show(desktop, signal, body)
+        await desktop.clock.advance(1)
+    page = (await desktop.get(f"/console/{path}")).body.decode()
+    assert len(page) < 600_000
+    assert "7 more are not shown." in words(page)
+
+
+async def test_of_many_services_some_are_offered_to_be_searched_for(desktop: Desktop) -> None:
+    await desktop.get("/console/traces")
+    show(desktop, TRACES, b"".join(spans(f"web-{n}", span(number=n + 1)) for n in range(250)))
+    await desktop.clock.advance(1)
+    assert (await desktop.get("/console/traces")).body.decode().count("<option") == 200
+
+
+async def test_of_large_traces_one_is_kept_as_it_was_written(desktop: Desktop) -> None:
+    await desktop.get("/console/traces")
+    large = {f"k{n}": '"' * 2000 for n in range(64)}
+    for trace in (1, 2):
+        for n in range(1, 17):
+            show(desktop, TRACES, spans("web", span(trace=trace, number=n, attributes=large)))
+        await desktop.clock.advance(1)
+    first, _, again = [
+        (await desktop.get("/console/traces", trace=f"{trace:032x}")).body.decode() for trace in (1, 2, 1)
+    ]
+    assert len(first) > 8 << 20
+    assert first.partition("<main")[2] == again.partition("<main")[2]
 
 
 class Elements(HTMLParser):
@@ -534,7 +578,9 @@ async def test_the_same_is_asked_before_it_is_done(desktop: Desktop) -> None:
     assert "Delete all dead letters for good?" in await desktop.text("/console/dead", do="purge", all="yes")
 
 
-@pytest.mark.parametrize("given", [{}, {"sequence": "x"}, {"signal": "smoke", "reason": "x"}, {"signal": "logs"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"sequence": "x"}, {"sequence": "9" * 5000}, {"signal": "smoke", "reason": "x"}, {"signal": "logs"}]
+)
 async def test_who_names_no_letters_is_told_so(desktop: Desktop, given: dict[str, str]) -> None:
     assert "That cannot be done:" in await desktop.text("/console/dead", **{"do": "purge", **given})
     reply = await desktop.post({"do": "purge", **given})
@@ -557,6 +603,7 @@ async def test_letters_are_purged_and_replayed_and_that_is_told(desktop: Desktop
     assert (reply.status, desktop.queue.items(LOGS)) == (303, 5)
     text = await desktop.text("/console/dead", done="replay", letters="2", items="9", left="1")
     assert "2 letters with 9 items went back to the queue. 1 letter stayed: damaged, or there was no room." in text
+    assert "0 letters with 9 items" in await desktop.text("/console/dead", done="replay", letters="9" * 400, items="9")
 
 
 async def test_what_is_to_be_done_has_to_be_said(desktop: Desktop) -> None:

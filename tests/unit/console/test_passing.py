@@ -7,7 +7,7 @@ from app.console.passing import Passing
 from app.console.traces import Query
 from app.core.request import ExportRequest, Signal
 from tests.support.clock import FakeClock
-from tests.support.otlp import gauges, log_records, span, spans
+from tests.support.otlp import gauges, log_records, pairs, span, spans
 
 TRACES, METRICS, LOGS = Signal
 SPANS = ExportRequest(TRACES, spans("web", span()), 1)
@@ -78,6 +78,22 @@ async def test_of_a_series_the_latest_point_is_kept_and_of_series_a_bounded_numb
     await passing.decode()
     assert len(passing.points) == 500
     assert next(iter(passing.points.values())).metric == "m100"
+
+
+async def test_points_and_records_are_kept_as_far_as_they_fit(passing: Passing, clock: FakeClock) -> None:
+    large = {f"k{n}": "x" * 2000 for n in range(64)}
+    for number in range(60):
+        passing.look(METRICS)
+        passing.look(LOGS)
+        pass_(
+            passing,
+            ExportRequest(METRICS, gauges("web", {f"m{number}": 1}, large), 1),
+            ExportRequest(METRICS, gauges("web", {f"m{number}": 2}, large), 1),
+            ExportRequest(LOGS, log_records("web", LogRecord(event_name=str(number), attributes=pairs(large))), 1),
+        )
+        await passing.decode()
+    assert [point.metric for point in passing.points.values()] == [f"m{number}" for number in range(31, 60)]
+    assert [record.body for record in passing.records] == [str(number) for number in range(31, 60)]
 
 
 async def test_what_waits_to_be_decoded_is_bounded_in_requests_and_what_is_more_is_counted(passing: Passing) -> None:

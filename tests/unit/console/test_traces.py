@@ -7,7 +7,7 @@ from app.console.traces import Query, Trace, TraceBook
 from tests.support.otlp import span, spans
 
 
-def book(*requests: bytes, most_traces: int = 300, most_bytes: int = 1 << 20) -> TraceBook:
+def book(*requests: bytes, most_traces: int = 300, most_bytes: int = 16 << 20) -> TraceBook:
     kept = TraceBook(most_traces, most_bytes)
     for request in requests:
         for each in spans_in(request):
@@ -95,8 +95,21 @@ def test_what_is_kept_is_bounded_in_traces_and_the_one_added_to_longest_ago_goes
 def test_what_is_kept_is_bounded_in_bytes_but_for_the_last_trace() -> None:
     large = {"text": "x" * 1000}
     requests = [spans("web", span(trace=n, begin_ms=n, attributes=large)) for n in range(1, 9)]
-    assert ids(book(*requests, most_bytes=6000)) == [8, 7, 6]
+    assert ids(book(*requests, most_bytes=7000)) == [8, 7, 6]
     assert ids(book(*requests, most_bytes=1)) == [8]
+
+
+def test_what_is_kept_is_bounded_in_bytes_of_a_trace() -> None:
+    large = {"text": "x" * 1000}
+    trace = only(book(*(spans("web", span(number=n, attributes=large)) for n in range(1, 9)), most_bytes=16_000))
+    assert (len(trace.spans), trace.left_out) == (2, 6)
+
+
+def test_a_resource_counts_once_for_the_spans_that_have_it_in_common() -> None:
+    requests = [spans("s" * 1000, span(trace=n, number=1), span(trace=n, number=2)) for n in range(1, 9)]
+    costs = {trace.cost for trace in book(*requests).find(Query())}
+    assert 1000 < costs.pop() - 2 * next(spans_in(requests[0])).cost < 2000
+    assert not costs
 
 
 def test_what_is_kept_is_bounded_in_spans_of_a_trace() -> None:
