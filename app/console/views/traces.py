@@ -196,7 +196,7 @@ def _search(query: Query) -> Markup:
         "form",
         field("service", "Service", query.service, "checkout", list="services"),
         field("name", "Name of a span", query.name, "POST /checkout"),
-        field("attribute", "Attribute", query.attribute, "http.route=/checkout"),
+        field("attribute", "Attribute", query.attribute, "rpc.system=grpc"),
         field("at_least", "Takes at least", query.at_least, "200ms"),
         tag("p", errors, tag("label", "With an error", for_="errors"), class_="check"),
         tag(
