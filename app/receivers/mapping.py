@@ -96,9 +96,7 @@ class Plan:
                     unfit.path.append(f".{key}")
                     raise
                 except ValueError as error:
-                    refused = _refused(inner, error)
-                    refused.path.append(f".{key}")
-                    raise refused from error
+                    raise _refused(inner, error, f".{key}") from error
 
     def check(self, pairs: tuple[tuple[str, Any], ...]) -> None:
         """Refuse keys that are there twice, and members of a oneof beside each other; `pairs` are of known keys."""
@@ -147,10 +145,16 @@ def twice(key: str) -> Unfit:
     return Unfit(f"{show(key)} is there twice")
 
 
-def _refused(value: Any, error: ValueError) -> Unfit:
-    """Tell what only the message itself refuses."""
+def _refused(value: Any, error: ValueError, *path: str) -> Unfit:
+    """Tell what only the message itself refuses.
+
+    To be raised at once: in a variable it would be in a cycle with its own traceback, which keeps the whole text until
+    the collector comes.
+    """
     what = "has half of a surrogate pair" if isinstance(error, UnicodeError) else "is out of the field's range"
-    return Unfit(f"{show(value)} {what}")
+    unfit = Unfit(f"{show(value)} {what}")
+    unfit.path += path
+    return unfit
 
 
 def _put_scalar(name: str, convert: Convert) -> Put:
@@ -217,9 +221,8 @@ def _extend_scalars(name: str, convert: Convert, convert_all: ConvertAll) -> Ext
             unfit.path.append(f"[{index + len(items) - before}]")
             raise
         except ValueError as error:
-            refused = _refused(values[len(items) - before], error)
-            refused.path.append(f"[{index + len(items) - before}]")
-            raise refused from error
+            at = len(items) - before
+            raise _refused(values[at], error, f"[{index + at}]") from error
 
     return extend
 
