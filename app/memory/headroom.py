@@ -13,6 +13,7 @@ A request promises what it may take before it is taken, and lets go of it when i
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,7 @@ _TURNS: Final = 8
 _READ_SECONDS = 0.02
 _TRIM_SECONDS = 1.0
 _SHORT_SECONDS = 5.0
+_YOUNG: Final = 1  # the generations up to this; to walk the oldest takes long, and what it holds has been there long
 
 
 class Rank(IntEnum):
@@ -207,10 +209,11 @@ class Headroom:
         self._let_go = 0
 
     def _give_back(self, now: float) -> None:
-        """Have the allocator give back what it keeps, in a thread, once in a while."""
+        """Have what is in cycles let go of, and the allocator give back what it keeps, in a thread, once in a while."""
         if now - self._trimmed_at < _TRIM_SECONDS or (self._trimming is not None and not self._trimming.done()):
             return
         self._trimmed_at = now
+        gc.collect(_YOUNG)  # it would come after so many objects, whatever their bytes, and what is refused makes few
         self._trimming = asyncio.get_running_loop().run_in_executor(None, self._trim)
 
 

@@ -1,8 +1,10 @@
 """Promises of the memory that is left below the limit."""
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -220,6 +222,27 @@ async def test_when_memory_is_short_what_the_allocator_keeps_is_given_back_in_a_
     assert not promise.resize(225 * MIB), "it was just done"
     assert len(threads) == 2
     assert threading.get_ident() not in threads
+
+
+class Text:
+    """Something large."""
+
+    held_by: object = None
+
+
+async def test_when_memory_is_short_what_is_in_cycles_is_let_go_of(headroom: Headroom) -> None:
+    text = Text()
+    text.held_by = text
+    left = weakref.ref(text)
+    gc.disable()
+    try:
+        del text
+        assert Promise(headroom).resize(224 * MIB)
+        assert left() is not None
+        assert not Promise(headroom).resize(MIB)
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_a_queue_on_disk_keeps_an_eighth_of_the_limit_in_memory_at_most() -> None:
