@@ -15,8 +15,8 @@ from app.receivers.scalar import IDS
 
 __all__ = ["LEVELS", "decoder_of"]
 
-LEVELS: Final = 20
-"""How deep messages nest in a tree: a body or an attribute of five maps within each other is within it."""
+LEVELS: Final = 22
+"""How deep messages nest in a tree: a body, or an attribute of an event, of five maps within each other fits."""
 
 
 class _Bytes(type):
