@@ -91,8 +91,7 @@ class Point:
     @property
     def cost(self) -> int:
         """Bytes that it takes in memory, more or less."""
-        texts = self.service, self.metric, self.kind, self.value
-        return sum(map(len, texts)) + _OBJECT_COST * (1 + len(texts)) + cost_of(self.attributes)
+        return _row_cost(self.attributes, self.service, self.metric, self.kind, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,7 @@ class Record:
     @property
     def cost(self) -> int:
         """Bytes that it takes in memory, more or less."""
-        texts = self.service, self.severity, self.body, self.trace_id
-        return sum(map(len, texts)) + _OBJECT_COST * (1 + len(texts)) + cost_of(self.attributes)
+        return _row_cost(self.attributes, self.service, self.severity, self.body, self.trace_id)
 
 
 def spans_in(body: bytes) -> Iterator[Span]:
@@ -206,6 +204,10 @@ def _scope(scope: InstrumentationScope) -> str:
 
 def _attributes(pairs: Sequence[KeyValue]) -> Attributes:
     return tuple((plain(pair.key, _NAME_LIMIT), _clip(text_of(pair.value))) for pair in pairs[:_ATTRIBUTES])
+
+
+def _row_cost(attributes: Attributes, *texts: str) -> int:
+    return sum(map(len, texts)) + _OBJECT_COST * (1 + len(texts)) + cost_of(attributes)
 
 
 def cost_of(attributes: Iterable[tuple[str, str]]) -> int:

@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from app.receivers.scalar import Convert, ConvertAll, Unfit, convert_all_for, convert_for, show, taken_by
 from app.receivers.shape import DEPTH, TOO_DEEP, varint
-from app.receivers.shortcut import Shortcut, shortcut_for
+from app.receivers.shortcut import shortcut_for
 
 __all__ = ["IGNORED", "Field", "Plan", "plan_for", "twice"]
 
@@ -56,9 +56,6 @@ class Field:
 class Plan:
     """How objects become messages of one type."""
 
-    shortcut: Shortcut
-    """The quick way, of a plan that is compiled."""
-
     def __init__(self, new: type[Message]) -> None:
         self.new = new
         self.fields: dict[str, Field] = {}
@@ -68,10 +65,9 @@ class Plan:
         """Add the fields of `message`; `plans` are those of the types met so far."""
         proto = DescriptorProto()
         message.CopyToProto(proto)
-        self.shortcut = shortcut_for(message)
         for each, described in zip(message.fields, proto.field, strict=True):
             repeated = described.label == FieldDescriptorProto.LABEL_REPEATED
-            self.fields[each.json_name] = _field(each, repeated, plans, self.shortcut)
+            self.fields[each.json_name] = _field(each, repeated, plans)
         oneofs = [frozenset(each.json_name for each in oneof.fields) for oneof in message.oneofs]
         self._oneofs = tuple(keys for keys in oneofs if len(keys) > 1)
 
@@ -123,7 +119,7 @@ def _plan(message: Descriptor, plans: dict[str, Plan]) -> Plan:
     return plan
 
 
-def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan], shortcut: Shortcut) -> Field:
+def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan]) -> Field:
     name = field.name
     if field.message_type is None:
         convert = convert_for(field)
@@ -135,7 +131,7 @@ def _field(field: FieldDescriptor, repeated: bool, plans: dict[str, Plan], short
     head = varint(field.number << 3 | 2)
     if not repeated:
         return Field(_put_message(name, plan), head=head, plan=plan)
-    read_items = partial(shortcut.read_items, field)
+    read_items = partial(shortcut_for(field.containing_type).read_items, field)
     item = Field(_add_message(name, plan), head=head, plan=plan, read_items=read_items)
     return Field(_put_messages(name, plan), item=item)
 

@@ -26,7 +26,7 @@ class _DoubtError(Exception):
 
 # msgspec, orjson, and the constructor raise all but the first; msgspec's own are ValueErrors from 0.21 on.
 _DOUBTS: Final = (_DoubtError, msgspec.MsgspecError, TypeError, ValueError, RecursionError)
-_MISTAKEN: Final = re.compile(rb'"(?=[-NnIi])(?!NaN"|-?Infinity")(?:-0|-?(?i:nan|inf|infinity|null)")')
+_MISTAKEN: Final = re.compile(rb'"(?=[-NnIi])(?!NaN"|-?Infinity")(?:-0|-?(?i:nan|inf|infinity|null))"')
 _SPELLED: Final = re.compile(rb"\\u00(?:[2-6]|7[0-9Aa])")  # a letter, a digit or a sign
 
 

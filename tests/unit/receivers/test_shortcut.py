@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from pathlib import Path
 from types import FrameType
@@ -187,6 +188,8 @@ def test_numbers_come_in_every_form_that_is_exact() -> None:
     assert read(AnyValue, '{"intValue":"-5"}').int_value == -5
     assert read(AnyValue, '{"doubleValue":5}').double_value == 5
     assert read(AnyValue, '{"doubleValue":"-Infinity"}').double_value == float("-inf")
+    assert math.copysign(1, read(AnyValue, '{"doubleValue":"-0.0"}').double_value) == -1
+    assert read(NumberDataPoint, '{"asDouble":"NaN","attributes":[{"key":"-05:00"}]}').attributes[0].key == "-05:00"
     assert (
         read(AnyValue, '{"doubleValue":123456789012345678901234567890}').double_value
         == 123456789012345678901234567890.0
